@@ -1,0 +1,25 @@
+/**
+ * The base of podwire's error family.
+ *
+ * @module
+ */
+
+/**
+ * What every error of podwire is an instance of. Each room adds its own few
+ * subclasses with typed fields; `cause` keeps what lies underneath.
+ *
+ * @example
+ * ```ts
+ * import { PodwireError } from "@podwire/podwire";
+ *
+ * try {
+ *   throw new PodwireError("nothing works", { cause: new Error("why") });
+ * } catch (error) {
+ *   if (!(error instanceof PodwireError)) throw error;
+ * }
+ * ```
+ */
+export class PodwireError extends Error {
+  /** The class's name. */
+  override name = "PodwireError";
+}

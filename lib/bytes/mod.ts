@@ -1,0 +1,10 @@
+/**
+ * Bounded bytes: the two-way stream that every transport is, and the queues between
+ * the protocols. Knows nothing but Web Streams.
+ *
+ * @module
+ */
+export type { Duplex } from "./duplex.ts";
+export { PodwireError } from "./errors.ts";
+export { ByteQueue, type ByteQueueOptions } from "./queue.ts";
+export { duplexPair } from "./pair.ts";
