@@ -1,0 +1,44 @@
+/**
+ * The names of Kubernetes' remote command protocol: subprotocols and channel ids.
+ *
+ * @module
+ */
+
+/**
+ * The subprotocols of exec and attach over WebSocket, newest first
+ * (apimachinery `pkg/util/remotecommand/constants.go`; the base64 forms are known to
+ * CRI streaming servers only, `v2` and `v3` to no WebSocket server at all).
+ */
+export const REMOTE_COMMAND_PROTOCOLS = [
+  "v5.channel.k8s.io",
+  "v4.channel.k8s.io",
+  "v4.base64.channel.k8s.io",
+  "channel.k8s.io",
+  "base64.channel.k8s.io",
+] as const;
+
+/** One of {@linkcode REMOTE_COMMAND_PROTOCOLS}. */
+export type RemoteCommandProtocol = typeof REMOTE_COMMAND_PROTOCOLS[number];
+
+/** Whether `name` is a {@linkcode RemoteCommandProtocol}. */
+export function isRemoteCommandProtocol(
+  name: string,
+): name is RemoteCommandProtocol {
+  return REMOTE_COMMAND_PROTOCOLS.some((known) => known === name);
+}
+
+/** The channel ids, the first byte of every message (apimachinery `remotecommand.Stream*`). */
+export const Channel = {
+  /** Client to server: the command's input. */
+  STDIN: 0,
+  /** Server to client: the command's output. */
+  STDOUT: 1,
+  /** Server to client: the command's errors; never with a terminal. */
+  STDERR: 2,
+  /** Server to client: how the command ended. */
+  ERROR: 3,
+  /** Client to server: the terminal's size. */
+  RESIZE: 4,
+  /** Client to server, v5 only: the one byte that follows names the channel that ends. */
+  CLOSE: 255,
+} as const;

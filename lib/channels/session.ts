@@ -1,0 +1,323 @@
+/**
+ * The client's side of one exec or attach session.
+ *
+ * @module
+ */
+import { ByteQueue, PodwireError } from "../bytes/mod.ts";
+import type { MessageSocket } from "../websocket/mod.ts";
+import { ChannelCodec, ChannelProtocolError } from "./codec.ts";
+import { Channel, isRemoteCommandProtocol } from "./protocol.ts";
+import { encodeResize, type TerminalSize } from "./resize.ts";
+import { exitCodeOf, parseStatus, RemoteCommandError, type Status } from "./status.ts";
+
+/** The session ended, and the server has not said how the command did. Never taken for success. */
+export class DisconnectedError extends PodwireError {
+  /** The class's name. */
+  override name = "DisconnectedError";
+  /** Bytes of output that had arrived, on all channels. */
+  readonly bytesReceived: number;
+  /** Bytes of input that had been sent. */
+  readonly bytesSent: number;
+
+  /** An error for a session that broke after these many bytes, because of `options.cause`. */
+  constructor(
+    bytesReceived: number,
+    bytesSent: number,
+    options?: ErrorOptions,
+  ) {
+    const why = options?.cause instanceof Error ? `: ${options.cause.message}` : "";
+    super(
+      `connection closed before exit status (${bytesReceived} bytes received, ${bytesSent} bytes sent)${why}`,
+      options,
+    );
+    this.bytesReceived = bytesReceived;
+    this.bytesSent = bytesSent;
+  }
+}
+
+/** The command, or the session, ended while there still was input for it. */
+export class StdinClosedError extends PodwireError {
+  /** The class's name. */
+  override name = "StdinClosedError";
+  /** Bytes of input that had been sent; how many of them the command read, nobody knows. */
+  readonly bytesSent: number;
+
+  /** An error for input that ended after `bytesSent` bytes. */
+  constructor(bytesSent: number, options?: ErrorOptions) {
+    super(
+      `the command takes no more input (${bytesSent} bytes were sent)`,
+      options,
+    );
+    this.bytesSent = bytesSent;
+  }
+}
+
+/** Options of a {@linkcode RemoteCommandSession}. */
+export interface RemoteCommandSessionOptions {
+  /** Whether a terminal was asked for: without one, sizes are not sent (they wedge Kubernetes' translator). */
+  readonly tty: boolean;
+  /** How long the server may take to close the connection after the status, in milliseconds. Default 10 000. */
+  readonly closeTimeout?: number;
+}
+
+/**
+ * One running exec or attach over a {@linkcode MessageSocket}: takes the channels apart,
+ * and knows how the command ended.
+ *
+ * Output goes to two bounded queues. When one is full nothing more is read from the
+ * socket, so that a slow reader slows the container; the other channels wait too
+ * (there is one connection). The source of the rules is client-go's
+ * `tools/remotecommand/websocket.go`, but for one: an end without a status is
+ * a {@linkcode DisconnectedError}.
+ */
+export class RemoteCommandSession {
+  /** The command's output. */
+  readonly stdout: ByteQueue = new ByteQueue();
+  /** The command's errors. */
+  readonly stderr: ByteQueue = new ByteQueue();
+  /**
+   * The exit code, once everything that the server sent has arrived. Rejects with
+   * {@linkcode RemoteCommandError} if the command could not be run,
+   * {@linkcode DisconnectedError} if the server never said how it ended,
+   * {@linkcode ChannelProtocolError} if what it said makes no sense, or the reason given
+   * to {@linkcode RemoteCommandSession.abort}.
+   */
+  readonly exitCode: Promise<number>;
+
+  readonly #socket: MessageSocket;
+  readonly #codec: ChannelCodec;
+  readonly #tty: boolean;
+  readonly #closeTimeout: number;
+  readonly #status = new StatusText();
+  #bytesReceived = 0;
+  #bytesSent = 0;
+  #stdinEnded = false;
+  #ended = false;
+  #aborted: { readonly reason: unknown } | undefined;
+
+  /**
+   * Starts to read from `socket`, whose subprotocol says how to.
+   *
+   * @throws {ChannelProtocolError} If the subprotocol is none of exec and attach.
+   */
+  constructor(socket: MessageSocket, options: RemoteCommandSessionOptions) {
+    if (!isRemoteCommandProtocol(socket.protocol)) {
+      throw new ChannelProtocolError(
+        `not a remote command protocol: ${JSON.stringify(socket.protocol)}`,
+      );
+    }
+    this.#socket = socket;
+    this.#codec = new ChannelCodec(socket.protocol);
+    this.#tty = options.tty;
+    this.#closeTimeout = options.closeTimeout ?? 10_000;
+    this.exitCode = this.#run();
+    this.exitCode.catch(() => {}); // Whoever wants to know awaits it; an unread status is no crash.
+  }
+
+  /** The subprotocol. */
+  get protocol(): string {
+    return this.#codec.protocol;
+  }
+
+  /**
+   * Why no more input can be written; resolves when the session has ended: with a
+   * {@linkcode StdinClosedError} if the server said how the command did, else with what broke.
+   */
+  get ended(): Promise<unknown> {
+    return this.exitCode.then(
+      () => new StdinClosedError(this.#bytesSent),
+      (cause) => cause instanceof RemoteCommandError ? new StdinClosedError(this.#bytesSent, { cause }) : cause,
+    );
+  }
+
+  /** Bytes of input sent so far. */
+  get bytesSent(): number {
+    return this.#bytesSent;
+  }
+
+  /**
+   * Sends `data` as input; resolves when the transport has taken it.
+   *
+   * @throws {StdinClosedError} If the command has ended or its input was closed.
+   * @throws {DisconnectedError} If the session broke.
+   */
+  async writeStdin(data: Uint8Array): Promise<void> {
+    for (let sent = 0; sent < data.length; sent += MAX_PAYLOAD) {
+      if (this.#stdinEnded) throw this.#ended ? await this.ended : new StdinClosedError(this.#bytesSent);
+      const part = data.subarray(sent, sent + MAX_PAYLOAD);
+      try {
+        await this.#socket.send(...this.#codec.encode(Channel.STDIN, part));
+      } catch {
+        // The server may have answered before it closed: what it said counts more than the failed
+        // write, and an end without an answer has the write's own cause.
+        throw await this.ended;
+      }
+      this.#bytesSent += part.length;
+    }
+  }
+
+  /**
+   * Ends the input: the command reads to its end and may go on writing.
+   *
+   * @throws {ChannelProtocolError} Before v5, which cannot say it.
+   */
+  async closeStdin(): Promise<void> {
+    if (this.#stdinEnded) return;
+    const message = this.#codec.encodeClose(Channel.STDIN);
+    this.#stdinEnded = true;
+    try {
+      await this.#socket.send(...message);
+    } catch {
+      const reason = await this.ended;
+      // All input was out and the command ended by itself: there is nothing left to end.
+      if (!(reason instanceof StdinClosedError)) throw reason;
+    }
+  }
+
+  /** Tells the command its terminal's size. Does nothing without a terminal. */
+  async resize(size: TerminalSize): Promise<void> {
+    if (!this.#tty || this.#ended) return;
+    await this.#socket.send(
+      ...this.#codec.encode(Channel.RESIZE, encodeResize(size)),
+    );
+  }
+
+  /** Drops the session. {@linkcode RemoteCommandSession.exitCode} rejects with `reason`, unless it is settled. */
+  abort(reason: unknown): void {
+    this.#aborted ??= { reason };
+    this.#socket.abort(reason);
+    // A reader that stopped reading must not keep the session waiting.
+    this.stdout.fail(reason);
+    this.stderr.fail(reason);
+  }
+
+  async #run(): Promise<number> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    try {
+      let failure: unknown;
+      try {
+        for (;;) {
+          const message = await this.#socket.receive();
+          if (message === undefined) break;
+          const waiting = this.#dispatch(message);
+          if (waiting) await waiting;
+          if (timer === undefined && this.#status.complete) {
+            timer = setTimeout(() => this.#socket.abort(), this.#closeTimeout);
+          }
+        }
+      } catch (error) {
+        failure = error;
+      }
+      return await this.#finish(failure);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #dispatch(message: Uint8Array | string): Promise<void> | void {
+    const decoded = this.#codec.decode(message);
+    if (decoded?.type !== "data") return;
+    const { channel, data } = decoded;
+    if (channel === Channel.ERROR) return this.#status.add(data);
+    const queue = channel === Channel.STDOUT ? this.stdout : channel === Channel.STDERR ? this.stderr : undefined;
+    if (!queue) return;
+    this.#bytesReceived += data.length;
+    return queue.write(data);
+  }
+
+  /** Ends everything once, with the exit code or one reason. */
+  async #finish(failure: unknown): Promise<number> {
+    this.#ended = true;
+    this.#stdinEnded = true;
+    try {
+      const code = await this.#judge(failure);
+      this.stdout.close();
+      this.stderr.close();
+      return code;
+    } catch (error) {
+      if (error instanceof RemoteCommandError) {
+        this.stdout.close();
+        this.stderr.close();
+      } else {
+        this.stdout.fail(error);
+        this.stderr.fail(error);
+      }
+      throw error;
+    } finally {
+      // The answer is in: the connection's own end changes nothing any more.
+      this.#socket.close().catch(() => {});
+    }
+  }
+
+  async #judge(failure: unknown): Promise<number> {
+    if (failure instanceof ChannelProtocolError) throw failure;
+    if (!this.#status.empty) {
+      if (!this.#codec.jsonStatus) {
+        throw new RemoteCommandError(textStatus(this.#status.text));
+      }
+      // An end without a Close frame is harmless after a whole status (cilium#34939).
+      if (this.#status.complete || failure === undefined) {
+        return exitCodeOf(parseStatus(this.#status.text));
+      }
+    }
+    if (this.#aborted) throw this.#aborted.reason;
+    const cause = failure ??
+      new PodwireError(
+        closeText(await this.#socket.closed.catch(() => undefined)),
+      );
+    throw new DisconnectedError(this.#bytesReceived, this.#bytesSent, {
+      cause,
+    });
+  }
+}
+
+/** The largest payload of a message in bytes: client-go's copy buffer. */
+const MAX_PAYLOAD = 32 * 1024;
+
+/** More than this on the error channel, in bytes, is no status. */
+const MAX_STATUS = 1024 * 1024;
+
+/** What has arrived on the error channel; one status may come in several messages. */
+class StatusText {
+  readonly #decoder = new TextDecoder();
+  text = "";
+
+  get empty(): boolean {
+    return this.text === "";
+  }
+
+  /** Whether the text is a whole JSON object. */
+  get complete(): boolean {
+    if (!this.text.trimEnd().endsWith("}")) return false;
+    try {
+      JSON.parse(this.text);
+      return true;
+    } catch {
+      return false; // More of it is to come.
+    }
+  }
+
+  add(data: Uint8Array): void {
+    this.text += this.#decoder.decode(data, { stream: true });
+    if (this.text.length > MAX_STATUS) {
+      throw new ChannelProtocolError(
+        `error stream protocol error: more than ${MAX_STATUS} bytes of status`,
+      );
+    }
+  }
+}
+
+/** The plain text of v1 as a status. */
+function textStatus(text: string): Status {
+  return {
+    status: "Failure",
+    message: `Error executing remote command: ${text}`,
+  };
+}
+
+function closeText(
+  info: { readonly closeCode: number; readonly reason: string } | undefined,
+): string {
+  if (!info) return "the connection ended";
+  return `the server closed with code ${info.closeCode}${info.reason && ` (${info.reason})`}`;
+}
