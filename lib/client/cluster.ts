@@ -1,0 +1,291 @@
+/**
+ * A Kubernetes cluster, seen through its API server.
+ *
+ * @module
+ */
+import type { Dialer } from "../dial/mod.ts";
+import type { AccessOptions, ClusterAccess, Credentials } from "../kubeconfig/mod.ts";
+import type { MessageSocket } from "../websocket/mod.ts";
+import { ApiError, UpgradeError } from "./errors.ts";
+import type { PodObject } from "./objects.ts";
+import { Pod } from "./pod.ts";
+import { resolvePod, type ResolvePodOptions } from "./targets.ts";
+import type { Transport } from "./transport.ts";
+import { VERSION } from "./version.ts";
+
+/** Options that every way to make a {@linkcode Cluster} takes. */
+export interface ClientOptions {
+  /** Sent with every request, upgrades included. Names may repeat. */
+  readonly headers?: ReadonlyArray<readonly [name: string, value: string]>;
+  /** The `User-Agent`. Default `podwire/VERSION`. */
+  readonly userAgent?: string;
+  /** Opens the connections, instead of the dialer that the access describes. */
+  readonly dialer?: Dialer;
+  /** Carries the requests, instead of sockets (or, in a browser, `fetch` and `WebSocket`). */
+  readonly transport?: Transport;
+  /** Is told of every request when it has been answered. Secrets are masked. */
+  readonly onRequest?: (event: RequestEvent) => void;
+}
+
+/** Where a cluster is and as whom to go there, for `new Cluster()`. */
+export interface ClusterOptions extends ClientOptions {
+  /** The API server's URL, its path kept as a prefix. */
+  readonly server: string | URL;
+  /** A bearer token. */
+  readonly token?: string;
+  /** The namespace of pods that are named without one. Default `default`. */
+  readonly namespace?: string;
+}
+
+/** A request that has been answered, or has failed. */
+export interface RequestEvent {
+  /** The HTTP method. */
+  readonly method: string;
+  /** The whole URL. */
+  readonly url: string;
+  /** What was sent, credentials masked. */
+  readonly requestHeaders: ReadonlyArray<readonly [name: string, value: string]>;
+  /** The HTTP status code; 0 if there was no answer. */
+  readonly status: number;
+  /** What came back. For an upgrade only the subprotocol is known. */
+  readonly responseHeaders: Headers;
+  /** How long it took to the answer's head, in milliseconds. */
+  readonly milliseconds: number;
+}
+
+/** Options of a plain request. */
+export interface RequestOptions {
+  /** Default `GET`. */
+  readonly method?: string;
+  /** The query. */
+  readonly query?: URLSearchParams;
+  /** Header fields beside those of the cluster. */
+  readonly headers?: ReadonlyArray<readonly [name: string, value: string]>;
+  /** The body. */
+  readonly body?: Uint8Array;
+  /** Gives up the request and its response. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * A cluster: finds pods, sends requests, hands out {@linkcode Pod}s.
+ *
+ * @example
+ * ```ts
+ * import { Cluster } from "@podwire/podwire";
+ *
+ * async function main(): Promise<void> {
+ *   await using cluster = await Cluster.fromKubeconfig();
+ *   const { code, stdout } = await cluster.pod("web-0").exec(["date"]).output();
+ *   console.log(code, new TextDecoder().decode(stdout));
+ * }
+ * ```
+ */
+export class Cluster implements AsyncDisposable {
+  /** The API server's URL. */
+  readonly server: URL;
+  /** The namespace of pods that are named without one. */
+  readonly namespace: string;
+  readonly #credentials: Credentials;
+  readonly #options: ClientOptions;
+  readonly #makeTransport: () => Promise<Transport>;
+  #transport: Promise<Transport> | undefined;
+
+  /** A cluster at a URL, with a token or as nobody. Works in a browser too. */
+  constructor(options: ClusterOptions | (ClientOptions & { readonly access: ClusterAccess })) {
+    const access = "access" in options ? options.access : accessOf(options);
+    this.server = access.server;
+    this.namespace = access.namespace;
+    this.#credentials = access.credentials;
+    this.#options = options;
+    this.#makeTransport = () => makeTransport(access, options);
+  }
+
+  /**
+   * The cluster that kubectl would talk to: the same files, environment, contexts and
+   * credentials, and a unix socket where the kubeconfig or an option names one.
+   *
+   * @throws {ConfigError} If the configuration is wrong; it names file, line and key.
+   */
+  static async fromKubeconfig(options: AccessOptions & ClientOptions = {}): Promise<Cluster> {
+    const { loadAccess } = await import("../kubeconfig/mod.ts");
+    return new Cluster({ ...options, access: await loadAccess(options) });
+  }
+
+  /** The pod called `name`, whether it exists or not. */
+  pod(name: string, options: { readonly namespace?: string } = {}): Pod {
+    return new Pod(
+      {
+        get: (path, options) => this.get(path, options),
+        openWebSocket: (path, options) => this.#openWebSocket(path, options),
+      },
+      name,
+      options.namespace ?? this.namespace,
+    );
+  }
+
+  /**
+   * The pod that `target` means, as kubectl reads it: a name, `pod/NAME`, or `deploy/NAME`,
+   * `svc/NAME`, `sts/NAME`, `rs/NAME`, `rc/NAME`, `ds/NAME`, `job/NAME`, of whose pods it takes
+   * the best. It waits for a first pod to appear.
+   *
+   * @throws {TargetError} If the target has no pods, or none in time.
+   * @throws {ApiError} If the server refuses to show it.
+   */
+  resolvePod(target: string, options: Partial<ResolvePodOptions> = {}): Promise<PodObject> {
+    return resolvePod(this, target, { ...options, namespace: options.namespace ?? this.namespace });
+  }
+
+  /**
+   * GETs JSON from `path` below the server's URL.
+   *
+   * @throws {ApiError} If the server answers with an error.
+   */
+  async get<T>(path: string, options: RequestOptions & { readonly accept?: string } = {}): Promise<T> {
+    const accept: [string, string] = ["Accept", options.accept ?? "application/json"];
+    const response = await this.request(path, { ...options, headers: [accept, ...(options.headers ?? [])] });
+    if (!response.ok) throw await ApiError.from(response);
+    return await response.json() as T;
+  }
+
+  /** Sends a request to `path` below the server's URL; resolves with the answer whatever its status. */
+  async request(path: string, options: RequestOptions = {}): Promise<Response> {
+    const { method = "GET", query, body, signal } = options;
+    const target = query?.size ? `${path}?${query}` : path;
+    const headers = [...await this.#headers(signal), ...(options.headers ?? [])];
+    const started = performance.now();
+    let response: Response | undefined;
+    try {
+      const transport = await this.#connect();
+      response = await transport.request({
+        method,
+        path: target,
+        headers,
+        ...(body && { body }),
+        ...(signal && { signal }),
+      });
+    } finally {
+      this.#report(method, target, headers, started, response?.status ?? 0, response?.headers);
+    }
+    if (response.status === 401) this.#credentials.invalidate();
+    return response;
+  }
+
+  /** Closes idle connections. Sessions under way go on. */
+  close(): void {
+    this.#transport?.then((transport) => transport.close()).catch(() => {}); // What failed to open needs no close.
+  }
+
+  /** As {@linkcode Cluster.close}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    return Promise.resolve();
+  }
+
+  #connect(): Promise<Transport> {
+    return this.#transport ??= this.#makeTransport();
+  }
+
+  async #headers(signal: AbortSignal | undefined): Promise<Array<readonly [string, string]>> {
+    return [
+      ["User-Agent", this.#options.userAgent ?? `podwire/${VERSION}`],
+      ...await this.#credentials.headers(signal ? { signal } : {}),
+      ...(this.#options.headers ?? []),
+    ];
+  }
+
+  async #openWebSocket(
+    path: string,
+    options: { resource: string; protocols: readonly string[]; signal?: AbortSignal | undefined },
+  ): Promise<MessageSocket> {
+    const { resource, protocols, signal } = options;
+    const headers = await this.#headers(signal);
+    const started = performance.now();
+    let status = 0;
+    try {
+      const transport = await this.#connect();
+      const socket = await transport.openWebSocket({
+        path,
+        headers,
+        resource,
+        protocols,
+        ...(signal && { signal }),
+      });
+      status = 101;
+      return socket;
+    } catch (error) {
+      if (error instanceof UpgradeError) {
+        status = error.code;
+        if (status === 401) this.#credentials.invalidate();
+      }
+      throw error;
+    } finally {
+      this.#report("GET", path, headers, started, status);
+    }
+  }
+
+  #report(
+    method: string,
+    path: string,
+    headers: ReadonlyArray<readonly [string, string]>,
+    started: number,
+    status: number,
+    responseHeaders = new Headers(),
+  ): void {
+    this.#options.onRequest?.({
+      method,
+      url: this.server.origin + this.server.pathname.replace(/\/$/, "") + path,
+      requestHeaders: headers.map(([name, value]) => [name, maskSecret(name, value)]),
+      status,
+      responseHeaders,
+      milliseconds: Math.round(performance.now() - started),
+    });
+  }
+}
+
+function accessOf(options: ClusterOptions): ClusterAccess {
+  return {
+    server: new URL(options.server),
+    namespace: options.namespace ?? "default",
+    tls: {},
+    credentials: new TokenCredentials(options.token),
+  };
+}
+
+/** A token that never changes, or none. */
+class TokenCredentials implements Credentials {
+  readonly #token: string | undefined;
+
+  constructor(token: string | undefined) {
+    this.#token = token;
+  }
+
+  headers(): Promise<Array<[string, string]>> {
+    return Promise.resolve(this.#token === undefined ? [] : [["Authorization", `Bearer ${this.#token}`]]);
+  }
+
+  clientCertificate(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
+  invalidate(): void {}
+}
+
+/** Sockets where the runtime has them, else what a browser has. */
+async function makeTransport(access: ClusterAccess, { transport, dialer }: ClientOptions): Promise<Transport> {
+  if (transport) return transport;
+  const process = (globalThis as { process?: { versions?: { node?: string } } }).process;
+  if (dialer || "Deno" in globalThis || process?.versions?.node) {
+    const { SocketTransport } = await import("./socket_transport.ts");
+    return dialer ? new SocketTransport(access.server, dialer) : SocketTransport.create(access);
+  }
+  const { PlatformTransport } = await import("./platform_transport.ts");
+  return new PlatformTransport(access.server);
+}
+
+/** As kubectl masks credentials in `-v=8`: the scheme stays. */
+function maskSecret(name: string, value: string): string {
+  if (!/^(proxy-)?authorization$/i.test(name)) return value;
+  const [scheme, rest] = value.split(" ", 2);
+  return rest === undefined ? "<masked>" : `${scheme} <masked>`;
+}

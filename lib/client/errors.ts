@@ -1,0 +1,127 @@
+/**
+ * What a Kubernetes API server can refuse.
+ *
+ * @module
+ */
+import { PodwireError } from "../bytes/mod.ts";
+import type { Status } from "../channels/mod.ts";
+
+/** The API server answered a request with an error. */
+export class ApiError extends PodwireError {
+  /** The class's name. */
+  override name = "ApiError";
+  /** The HTTP status code. */
+  readonly code: number;
+  /** The server's `Status`; made up from the answer where it sent none. */
+  readonly status: Status;
+
+  /** An error for an answer with `code` that says `status`. */
+  constructor(code: number, status: Status, options?: ErrorOptions) {
+    super(status.message ?? `the server answered with HTTP status ${code}`, options);
+    this.code = code;
+    this.status = status;
+  }
+
+  /** The server's one-word reason (`NotFound`, `Forbidden` …), or an empty string. */
+  get reason(): string {
+    return this.status.reason ?? "";
+  }
+
+  /** Reads the answer's body, at most 64 KiB of it, as a `Status` if it is one. */
+  static async from(response: Response): Promise<ApiError> {
+    return new ApiError(response.status, readStatus(await readText(response), response.status, response.statusText));
+  }
+}
+
+/** What a caller must be allowed to do for a streaming request (Kubernetes 1.35 and later ask for both). */
+const STREAM_VERBS = ["get", "create"] as const;
+
+/** What {@linkcode UpgradeError} knows about a refusal. */
+export interface Refusal {
+  /** The HTTP status code. */
+  readonly code: number;
+  /** Its reason phrase. */
+  readonly statusText: string;
+  /** The beginning of the body. */
+  readonly body: string;
+  /** The subresource that was asked for: `pods/exec`, `pods/attach`. */
+  readonly resource: string;
+}
+
+/**
+ * The server refused to open a stream: it answered an upgrade request with something
+ * other than a proper `101 Switching Protocols`. Nothing has been run and no input has
+ * been taken, so another wire may be tried.
+ */
+export class UpgradeError extends PodwireError {
+  /** The class's name. */
+  override name = "UpgradeError";
+  /** The HTTP status code; 101 if only the rest of the answer was wrong, 0 where a browser hides it. */
+  readonly code: number;
+  /** The server's `Status`, if the body was one. */
+  readonly status: Status | undefined;
+  /** For a 403: the RBAC verbs that the request needs, on {@linkcode UpgradeError.resource}. */
+  readonly verbs: readonly string[];
+  /** The subresource that was asked for: `pods/exec`, `pods/attach`. */
+  readonly resource: string;
+
+  /** An error for a refusal of `resource`. */
+  constructor(refusal: Refusal, options?: ErrorOptions) {
+    const status = parseStatusBody(refusal.body);
+    super(`unable to upgrade connection: ${refusalText(refusal, status)}`, options);
+    this.code = refusal.code;
+    this.status = status;
+    this.resource = refusal.resource;
+    this.verbs = refusal.code === 403 && status ? STREAM_VERBS : [];
+  }
+}
+
+/** The target of a command is not what the command needs. */
+export class TargetError extends PodwireError {
+  /** The class's name. */
+  override name = "TargetError";
+}
+
+function refusalText(refusal: Refusal, status: Status | undefined): string {
+  const text = status?.message || refusal.body.trim();
+  if (refusal.code === 403 && status) {
+    return `${text} (${refusal.resource} needs the verbs ${STREAM_VERBS.join(" and ")})`;
+  }
+  if (text) return text;
+  if (refusal.code === 403) {
+    return "the server knows none of the subprotocols that were offered (403 Forbidden without a body)";
+  }
+  return refusal.code === 0 ? "the browser does not say why" : `${refusal.code} ${refusal.statusText}`.trim();
+}
+
+function parseStatusBody(body: string): Status | undefined {
+  try {
+    const value: unknown = JSON.parse(body);
+    if (typeof value === "object" && value !== null && "kind" in value && value.kind === "Status") {
+      return value as Status;
+    }
+  } catch {
+    // Not JSON: kubelets and container runtimes answer in plain text.
+  }
+  return undefined;
+}
+
+/** `body` as a `Status`; one in its place for an answer that is none (client-go `rest/request.go`). */
+function readStatus(body: string, code: number, statusText: string): Status {
+  const status = parseStatusBody(body);
+  if (status) return status;
+  return { status: "Failure", message: body.trim() || `${code} ${statusText}`.trim(), code };
+}
+
+const MAX_ERROR_BODY = 64 * 1024;
+
+async function readText(response: Response): Promise<string> {
+  if (!response.body) return "";
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of response.body) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length >= MAX_ERROR_BODY) break;
+  }
+  return text;
+}

@@ -1,0 +1,62 @@
+/**
+ * The Kubernetes objects that podwire reads, with the fields that it reads.
+ *
+ * @module
+ */
+
+/** What every object has. */
+export interface ObjectMeta {
+  /** The name. */
+  readonly name: string;
+  /** The namespace, for a namespaced object. */
+  readonly namespace?: string;
+  /** The unique id. */
+  readonly uid?: string;
+  /** The labels. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** The annotations. */
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** RFC 3339. */
+  readonly creationTimestamp?: string;
+}
+
+/** A pod (core/v1). */
+export interface PodObject {
+  /** Name, labels and so on. */
+  readonly metadata: ObjectMeta;
+  /** What shall run. */
+  readonly spec?: {
+    readonly nodeName?: string;
+    readonly containers?: readonly ContainerSpec[];
+    readonly initContainers?: readonly ContainerSpec[];
+    readonly ephemeralContainers?: readonly ContainerSpec[];
+  };
+  /** What does run. */
+  readonly status?: {
+    readonly phase?: string;
+    readonly conditions?: ReadonlyArray<
+      { readonly type: string; readonly status: string; readonly lastTransitionTime?: string }
+    >;
+    readonly containerStatuses?: ReadonlyArray<{ readonly restartCount?: number }>;
+  };
+}
+
+/** A container of a pod. */
+export interface ContainerSpec {
+  /** The name, unique in its pod. */
+  readonly name: string;
+  /** Whether it has a terminal. */
+  readonly tty?: boolean;
+  /** Whether it reads input. */
+  readonly stdin?: boolean;
+}
+
+/** A label selector (meta/v1). */
+export interface LabelSelector {
+  /** Labels that must have these values. */
+  readonly matchLabels?: Readonly<Record<string, string>>;
+  /** Further requirements. */
+  readonly matchExpressions?: ReadonlyArray<
+    { readonly key: string; readonly operator: string; readonly values?: readonly string[] }
+  >;
+}

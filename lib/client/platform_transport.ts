@@ -1,0 +1,76 @@
+/**
+ * Requests by what a browser has: `fetch` and its own WebSocket.
+ *
+ * @module
+ */
+import { PodwireError } from "../bytes/mod.ts";
+import { type MessageSocket, openPlatformWebSocket } from "../websocket/mod.ts";
+import { UpgradeError } from "./errors.ts";
+import type { ApiRequest, Transport, WebSocketRequest } from "./transport.ts";
+
+/** The subprotocol that carries a token where headers cannot (apiserver `authentication/request/websocket`). */
+const BEARER_PREFIX = "base64url.bearer.authorization.k8s.io.";
+
+/**
+ * The transport of a page or an edge function.
+ *
+ * A browser's WebSocket sends no headers: a bearer token travels in a subprotocol, every
+ * other header is refused rather than dropped. It does not say why an
+ * upgrade was refused, and its `WebSocket` (not its `WebSocketStream`)
+ * cannot slow the server down.
+ */
+export class PlatformTransport implements Transport {
+  readonly #server: URL;
+
+  /** A transport to the API server at `server`. */
+  constructor(server: URL) {
+    this.#server = server;
+  }
+
+  /** Sends a request with `fetch`. */
+  async request(request: ApiRequest): Promise<Response> {
+    const { method, headers, signal = null } = request;
+    const body = request.body ? new Uint8Array(request.body) : null;
+    const pairs = headers.map(([name, value]): [string, string] => [name, value]);
+    return await fetch(this.#url(request.path), { method, headers: pairs, body, signal, redirect: "manual" });
+  }
+
+  /** Opens a WebSocket with the platform's own `WebSocketStream` or `WebSocket`. */
+  async openWebSocket(request: WebSocketRequest): Promise<MessageSocket> {
+    const url = this.#url(request.path);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    const protocols = [...request.protocols];
+    for (const [name, value] of request.headers) {
+      const token = name.toLowerCase() === "authorization" ? /^Bearer (.+)$/i.exec(value)?.[1] : undefined;
+      if (token !== undefined) protocols.push(BEARER_PREFIX + base64url(token));
+      else if (!IMPLIED_HEADERS.has(name.toLowerCase())) {
+        throw new PodwireError(`a browser's WebSocket cannot send the header ${name}`);
+      }
+    }
+    try {
+      return await openPlatformWebSocket(url, protocols, request.signal ? { signal: request.signal } : {});
+    } catch (cause) {
+      request.signal?.throwIfAborted();
+      throw new UpgradeError({ code: 0, statusText: "", body: "", resource: request.resource }, { cause });
+    }
+  }
+
+  /** Does nothing: the platform keeps its own connections. */
+  close(): void {}
+
+  #url(path: string): URL {
+    const url = new URL(this.#server);
+    const [pathname = "", query = ""] = path.split("?", 2);
+    url.pathname = url.pathname.replace(/\/$/, "") + pathname;
+    url.search = query;
+    return url;
+  }
+}
+
+/** Headers that the platform sends by itself or that a WebSocket can do without. */
+const IMPLIED_HEADERS: ReadonlySet<string> = new Set(["user-agent", "accept"]);
+
+function base64url(text: string): string {
+  const binary = String.fromCharCode(...new TextEncoder().encode(text));
+  return btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}

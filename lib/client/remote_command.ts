@@ -1,0 +1,274 @@
+/**
+ * A command in a container, as `Deno.Command` is one on this machine.
+ *
+ * @module
+ */
+import { PodwireError } from "../bytes/mod.ts";
+import { RemoteCommandSession, type TerminalSize } from "../channels/mod.ts";
+import type { MessageSocket } from "../websocket/mod.ts";
+import { readStandardInput, writeStandardStream } from "./stdio.ts";
+
+/** What a stream of a remote command is connected to, as in `Deno.CommandOptions`. */
+export type Stdio = "piped" | "inherit" | "null";
+
+/** Options of exec and attach. */
+export interface RemoteCommandOptions {
+  /** The container; without it the server takes the pod's only one. */
+  readonly container?: string;
+  /** The command's input. Default `"null"`: the command has none. */
+  readonly stdin?: Stdio;
+  /** The command's output. Default `"piped"`. */
+  readonly stdout?: Stdio;
+  /** The command's errors. Default `"piped"`. With a terminal they come on stdout. */
+  readonly stderr?: Stdio;
+  /** Whether the command gets a terminal. Default `false`. */
+  readonly tty?: boolean;
+  /** The terminal's first size. */
+  readonly size?: TerminalSize;
+  /** Ends the session, also while it is being opened. */
+  readonly signal?: AbortSignal;
+  /** Is told what a person at a terminal should know, for example that input is waiting. */
+  readonly onNotice?: (text: string) => void;
+}
+
+/** How a remote command ended, as `Deno.CommandStatus`. */
+export interface RemoteCommandStatus {
+  /** Whether the exit code is 0. */
+  readonly success: boolean;
+  /** The exit code, 0 to 255; 128 + n for a command ended by signal n. */
+  readonly code: number;
+}
+
+/** A remote command's status and all of its output, as `Deno.CommandOutput`. */
+export interface RemoteCommandOutput extends RemoteCommandStatus {
+  /** Everything from stdout. */
+  readonly stdout: Uint8Array<ArrayBuffer>;
+  /** Everything from stderr. */
+  readonly stderr: Uint8Array<ArrayBuffer>;
+}
+
+/** Which streams a session asks the server for. */
+export interface RequestedStreams {
+  /** Input. */
+  readonly stdin: boolean;
+  /** Output. */
+  readonly stdout: boolean;
+  /** Errors. */
+  readonly stderr: boolean;
+  /** A terminal. */
+  readonly tty: boolean;
+}
+
+/** Opens the wire of a session. */
+export type OpenSession = (streams: RequestedStreams, signal: AbortSignal | undefined) => Promise<MessageSocket>;
+
+/**
+ * A command that can be run in a container. Made by `Pod.exec` and `Pod.attach`.
+ *
+ * @example
+ * ```ts
+ * import { Cluster } from "@podwire/podwire";
+ *
+ * async function hosts(cluster: Cluster): Promise<string> {
+ *   const { code, stdout } = await cluster.pod("web-0").exec(["cat", "/etc/hosts"]).output();
+ *   if (code !== 0) throw new Error(`cat ended with ${code}`);
+ *   return new TextDecoder().decode(stdout);
+ * }
+ * ```
+ */
+export class RemoteCommand {
+  readonly #open: OpenSession;
+  readonly #options: RemoteCommandOptions;
+
+  /** A command that runs over what `open` opens. */
+  constructor(open: OpenSession, options: RemoteCommandOptions) {
+    this.#open = open;
+    this.#options = options;
+  }
+
+  /**
+   * Starts the command.
+   *
+   * @throws {UpgradeError} If the server refuses.
+   * @throws {DialError} If the server cannot be reached.
+   */
+  async spawn(): Promise<RemoteProcess> {
+    const options = this.#options;
+    options.signal?.throwIfAborted();
+    const tty = options.tty ?? false;
+    const stdout = options.stdout ?? "piped";
+    const stderr = options.stderr ?? "piped";
+    const socket = await this.#open({
+      stdin: (options.stdin ?? "null") !== "null",
+      stdout: stdout !== "null" || stderr === "null" || tty, // A server wants at least one.
+      stderr: stderr !== "null" && !tty,
+      tty,
+    }, options.signal);
+    return new RemoteProcess(socket, options);
+  }
+
+  /**
+   * Runs the command to its end and collects its output.
+   *
+   * @throws {UpgradeError} If the server refuses.
+   * @throws {DialError} If the server cannot be reached.
+   * @throws {RemoteCommandError} If the command could not be run.
+   * @throws {DisconnectedError} If the connection ended before the server said how the command did.
+   */
+  async output(): Promise<RemoteCommandOutput> {
+    if (this.#options.stdin === "piped") {
+      throw new TypeError("Cannot get the output of a command whose stdin is piped: use spawn()");
+    }
+    await using process = await this.spawn();
+    const [stdout, stderr, status] = await Promise.all([
+      this.#options.stdout === "inherit" ? new Uint8Array() : collect(process.stdout),
+      this.#options.stderr === "inherit" ? new Uint8Array() : collect(process.stderr),
+      process.status,
+    ]);
+    return { ...status, stdout, stderr };
+  }
+}
+
+/**
+ * A running remote command, as `Deno.ChildProcess` is a local one. Disposing of it drops
+ * the session; whether that ends the command is up to the container runtime.
+ */
+export class RemoteProcess implements AsyncDisposable {
+  /**
+   * How the command ended.
+   *
+   * Rejects unless the server said so: with `RemoteCommandError` if the command could not be run,
+   * `DisconnectedError` if the connection ended first, `ChannelProtocolError` if the answer
+   * makes no sense, or the signal's reason.
+   */
+  readonly status: Promise<RemoteCommandStatus>;
+  readonly #session: RemoteCommandSession;
+  readonly #stdin: WritableStream<Uint8Array> | undefined;
+  readonly #stdout: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
+  readonly #stderr: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
+
+  /** The process behind an open session. */
+  constructor(socket: MessageSocket, options: RemoteCommandOptions) {
+    const session = new RemoteCommandSession(socket, { tty: options.tty ?? false });
+    this.#session = session;
+    const { signal } = options;
+    const abort = () => session.abort(signal?.reason);
+    signal?.addEventListener("abort", abort, { once: true });
+    if (signal?.aborted) abort();
+    if (options.size) session.resize(options.size).catch(() => {}); // A broken session says so by its status.
+
+    const pipes: Promise<void>[] = [];
+    const output = (queue: RemoteCommandSession["stdout"], stdio: Stdio, name: "stdout" | "stderr") => {
+      if (stdio === "null") return queue.cancel();
+      const readable = queue.readable();
+      if (stdio === "piped") return readable;
+      pipes.push(writeStandardStream(name, readable));
+    };
+    this.#stdout = output(session.stdout, options.stdout ?? "piped", "stdout") ?? undefined;
+    this.#stderr = output(session.stderr, options.stderr ?? "piped", "stderr") ?? undefined;
+    if (options.stdin === "piped") this.#stdin = stdinStream(session, options.onNotice);
+    const input = options.stdin === "inherit" ? readStandardInput(stdinStream(session, options.onNotice)) : undefined;
+
+    this.status = (async () => {
+      try {
+        const code = await session.exitCode;
+        await Promise.all(pipes);
+        return { success: code === 0, code };
+      } finally {
+        signal?.removeEventListener("abort", abort);
+        await input?.stop();
+      }
+    })();
+    this.status.catch(() => {}); // Whoever wants to know awaits it.
+  }
+
+  /** The subprotocol that the server chose, for example `v5.channel.k8s.io`. */
+  get protocol(): string {
+    return this.#session.protocol;
+  }
+
+  /**
+   * The command's input. A write resolves when the transport has taken it; closing it is
+   * the end of input. It errors with `StdinClosedError` when the command ends first.
+   *
+   * @throws {TypeError} If stdin is not `"piped"`.
+   */
+  get stdin(): WritableStream<Uint8Array> {
+    return this.#stdin ?? notPiped("stdin");
+  }
+
+  /**
+   * The command's output. It errors if the session breaks, so that half an output is
+   * never taken for a whole one.
+   *
+   * @throws {TypeError} If stdout is not `"piped"`.
+   */
+  get stdout(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return this.#stdout ?? notPiped("stdout");
+  }
+
+  /**
+   * The command's errors; as {@linkcode RemoteProcess.stdout}.
+   *
+   * @throws {TypeError} If stderr is not `"piped"`.
+   */
+  get stderr(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return this.#stderr ?? notPiped("stderr");
+  }
+
+  /** Tells the command its terminal's size; without a terminal it does nothing. */
+  resize(size: TerminalSize): Promise<void> {
+    return this.#session.resize(size);
+  }
+
+  /** Drops the session. A status that is not there yet rejects. */
+  close(): void {
+    this.#session.abort(new PodwireError("the session was closed before the command ended"));
+  }
+
+  /** Drops the session if it still runs, and waits until nothing of it is left. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    await this.status.catch(() => {}); // Whoever wants to know awaits it.
+  }
+}
+
+function notPiped(name: string): never {
+  throw new TypeError(`Cannot get '${name}': '${name}' is not piped`);
+}
+
+/** How long the command may leave its input unread before somebody is told, in milliseconds. */
+const NOTICE_AFTER = 30_000;
+
+function stdinStream(
+  session: RemoteCommandSession,
+  onNotice: ((text: string) => void) | undefined,
+): WritableStream<Uint8Array> {
+  return new WritableStream({
+    start(controller) {
+      // A writer that is not writing learns of the end too.
+      session.ended.then((reason) => controller.error(reason));
+    },
+    async write(chunk) {
+      const started = performance.now();
+      const timer = onNotice && setInterval(() => {
+        const seconds = Math.round((performance.now() - started) / 1000);
+        onNotice(
+          `input is waiting: the command has read nothing for ${seconds} s (${session.bytesSent} bytes sent so far)`,
+        );
+      }, NOTICE_AFTER);
+      try {
+        await session.writeStdin(chunk);
+      } finally {
+        clearInterval(timer);
+      }
+    },
+    close: () => session.closeStdin(),
+    // Input that broke off is not an end of input: better no answer than one to half a question.
+    abort: (reason) => session.abort(reason),
+  });
+}
+
+async function collect(stream: ReadableStream<Uint8Array>): Promise<Uint8Array<ArrayBuffer>> {
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}

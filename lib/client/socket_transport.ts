@@ -1,0 +1,158 @@
+/**
+ * Requests over sockets that podwire dials itself.
+ *
+ * @module
+ */
+import {
+  createDialer,
+  type Dialer,
+  type Endpoint,
+  HttpConnection,
+  type HttpRequest,
+  UpgradeRefusedError,
+} from "../dial/mod.ts";
+import type { ClusterAccess } from "../kubeconfig/mod.ts";
+import { ClientHandshake, type MessageSocket, WebSocketConnection, WebSocketHandshakeError } from "../websocket/mod.ts";
+import { UpgradeError } from "./errors.ts";
+import type { ApiRequest, Transport, WebSocketRequest } from "./transport.ts";
+
+/**
+ * The transport of Deno and Node: HTTP/1.1 over what a dialer opens. A connection is used
+ * again when its last answer has been read to the end, so that the request for a pod and
+ * the upgrade after it share one handshake.
+ */
+export class SocketTransport implements Transport {
+  readonly #server: URL;
+  readonly #endpoint: Endpoint;
+  readonly #dialer: Dialer;
+  readonly #connections = new Set<HttpConnection>();
+
+  /** A transport to the API server at `server`, over what `dialer` opens. */
+  constructor(server: URL, dialer: Dialer) {
+    this.#server = server;
+    this.#dialer = dialer;
+    const tls = server.protocol === "https:";
+    this.#endpoint = {
+      hostname: server.hostname.replace(/^\[|\]$/g, ""),
+      port: Number(server.port) || (tls ? 443 : 80),
+      tls,
+    };
+  }
+
+  /** A transport that goes the way that `access` describes. */
+  static create(access: ClusterAccess): SocketTransport {
+    return new SocketTransport(
+      access.server,
+      createDialer({
+        tls: access.tls,
+        clientCertificate: (options) => access.credentials.clientCertificate(options),
+        env: readEnvironment,
+        ...(access.unixSocket !== undefined && { unixSocket: access.unixSocket }),
+        ...(access.proxy && { proxy: access.proxy }),
+      }),
+    );
+  }
+
+  /** Sends a request; a GET is sent again if the connection turns out to have been closed while it was idle. */
+  async request(request: ApiRequest): Promise<Response> {
+    const options = request.signal ? { signal: request.signal } : {};
+    const message = this.#message(request);
+    const idle = this.#takeIdle();
+    if (idle) {
+      try {
+        return toResponse(await idle.request(message, options));
+      } catch (error) {
+        this.#drop(idle);
+        request.signal?.throwIfAborted();
+        if (request.method !== "GET") throw error;
+      }
+    }
+    const connection = await this.#open(request.signal);
+    try {
+      return toResponse(await connection.request(message, options));
+    } catch (error) {
+      this.#drop(connection);
+      throw error;
+    }
+  }
+
+  /** Opens a WebSocket, on an idle connection if there is one. */
+  async openWebSocket(request: WebSocketRequest): Promise<MessageSocket> {
+    const handshake = new ClientHandshake(request.protocols);
+    const message = this.#message({ ...request, method: "GET", headers: [...request.headers, ...handshake.headers] });
+    const options = request.signal ? { signal: request.signal } : {};
+    const connection = this.#takeIdle() ?? await this.#open(request.signal);
+    this.#connections.delete(connection); // From here on it belongs to the socket.
+    try {
+      const { head, duplex } = await connection.upgrade(message, options);
+      const protocol = await handshake.verify(head);
+      return new WebSocketConnection(duplex, { role: "client", protocol, ping: PING });
+    } catch (cause) {
+      connection.close();
+      if (cause instanceof UpgradeRefusedError) {
+        throw new UpgradeError(
+          { code: cause.status, statusText: cause.statusText, body: cause.body, resource: request.resource },
+          { cause },
+        );
+      }
+      if (cause instanceof WebSocketHandshakeError) {
+        throw new UpgradeError(
+          { code: 101, statusText: "", body: cause.message, resource: request.resource },
+          { cause },
+        );
+      }
+      throw cause;
+    }
+  }
+
+  /** Closes idle connections, and those whose answer nobody has read to the end. */
+  close(): void {
+    for (const connection of this.#connections) connection.close();
+    this.#connections.clear();
+  }
+
+  #takeIdle(): HttpConnection | undefined {
+    for (const connection of this.#connections) {
+      if (connection.reusable) return connection;
+    }
+    return undefined;
+  }
+
+  async #open(signal: AbortSignal | undefined): Promise<HttpConnection> {
+    const connection = new HttpConnection(await this.#dialer(this.#endpoint, signal ? { signal } : {}));
+    this.#connections.add(connection);
+    return connection;
+  }
+
+  #drop(connection: HttpConnection): void {
+    connection.close();
+    this.#connections.delete(connection);
+  }
+
+  #message(request: Pick<ApiRequest, "method" | "path" | "headers" | "body">): HttpRequest {
+    return {
+      method: request.method,
+      target: this.#server.pathname.replace(/\/$/, "") + request.path,
+      headers: [["Host", this.#server.host], ...request.headers],
+      ...(request.body && { body: request.body }),
+    };
+  }
+}
+
+/** As client-go's heartbeat (`tools/remotecommand/websocket.go`), in milliseconds. */
+const PING = { interval: 5_000, timeout: 60_000 };
+
+function toResponse(answer: Awaited<ReturnType<HttpConnection["request"]>>): Response {
+  const { status, statusText, headers, body } = answer;
+  const empty = status === 204 || status === 205 || status === 304;
+  return new Response(empty ? null : body, { status, statusText, headers });
+}
+
+/** An environment variable that this program may read; one that it may not counts as unset. */
+function readEnvironment(name: string): string | undefined {
+  if ("Deno" in globalThis) {
+    const { state } = Deno.permissions.querySync({ name: "env", variable: name });
+    return state === "granted" ? Deno.env.get(name) : undefined;
+  }
+  return (globalThis as { process?: { env?: Record<string, string> } }).process?.env?.[name];
+}

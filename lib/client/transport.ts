@@ -1,0 +1,54 @@
+/**
+ * The two things that a client asks of the network.
+ *
+ * @module
+ */
+import type { MessageSocket } from "../websocket/mod.ts";
+
+/** A plain request to the API server. */
+export interface ApiRequest {
+  /** The HTTP method. */
+  readonly method: string;
+  /** The URL below the server's: a path that starts with `/`, and a query. */
+  readonly path: string;
+  /** Header fields in order; names may repeat. */
+  readonly headers: ReadonlyArray<readonly [name: string, value: string]>;
+  /** The body. */
+  readonly body?: Uint8Array;
+  /** Gives up the request and its response. */
+  readonly signal?: AbortSignal;
+}
+
+/** A request for a WebSocket. */
+export interface WebSocketRequest {
+  /** As in {@linkcode ApiRequest}. */
+  readonly path: string;
+  /** As in {@linkcode ApiRequest}. */
+  readonly headers: ReadonlyArray<readonly [name: string, value: string]>;
+  /** The subresource, for an error to name: `pods/exec`. */
+  readonly resource: string;
+  /** The subprotocols to offer, best first. */
+  readonly protocols: readonly string[];
+  /** Gives up the handshake. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Carries requests to one API server: over sockets that podwire dials
+ * ({@link ./socket_transport.ts}), or by what a browser has
+ * ({@link ./platform_transport.ts}).
+ */
+export interface Transport {
+  /** Sends a request; resolves with the answer whatever its status. */
+  request(request: ApiRequest): Promise<Response>;
+
+  /**
+   * Opens a WebSocket.
+   *
+   * @throws {UpgradeError} If the server refuses it.
+   */
+  openWebSocket(request: WebSocketRequest): Promise<MessageSocket>;
+
+  /** Closes idle connections; what is under way goes on. */
+  close(): void;
+}

@@ -1,0 +1,34 @@
+/**
+ * Byte streams into Kubernetes pods, as Web Streams: exec and attach from a Deno
+ * script, from Node, from a browser page.
+ *
+ * If you know `Deno.Command` you know podwire: a remote command has `stdin`, `stdout`,
+ * `stderr`, `status` and `output()`; an `AbortSignal` cancels, `await using` cleans up. No answer is
+ * a failure, never a success: a session that ends without a status rejects. A slow
+ * reader slows the sender: every queue is bounded in bytes.
+ *
+ * @example A command in a pod of the cluster that kubectl would talk to
+ * ```ts
+ * import { Cluster } from "@podwire/podwire";
+ *
+ * async function main(): Promise<void> {
+ *   await using cluster = await Cluster.fromKubeconfig();
+ *   const pod = cluster.pod("web-0", { namespace: "shop" });
+ *   const { code, stdout } = await pod.exec(["cat", "/etc/hosts"]).output();
+ *   console.log(code, new TextDecoder().decode(stdout));
+ * }
+ * ```
+ *
+ * @module
+ */
+export * from "./lib/client/mod.ts";
+export { PodwireError } from "./lib/bytes/mod.ts";
+export {
+  ChannelProtocolError,
+  DisconnectedError,
+  RemoteCommandError,
+  type Status,
+  type StatusDetails,
+  StdinClosedError,
+  type TerminalSize,
+} from "./lib/channels/mod.ts";

@@ -1,0 +1,92 @@
+/** What holds the house together: the rooms' order, the two configurations, the version. */
+import { assert, assertEquals } from "@std/assert";
+import { VERSION } from "../lib/client/version.ts";
+
+const ROOT = new URL("../", import.meta.url);
+
+/** Lowest first: a room imports only from rooms before it. */
+const ROOMS = [
+  "bytes",
+  "websocket",
+  "spdy",
+  "channels",
+  "dial",
+  "kubeconfig",
+  "client",
+  "server",
+  "relay",
+  "cli",
+] as const;
+
+interface Source {
+  readonly path: string;
+  readonly text: string;
+  readonly imports: readonly string[];
+}
+
+async function* sources(folder: URL): AsyncGenerator<Source> {
+  for await (const entry of Deno.readDir(folder)) {
+    const url = new URL(entry.name, folder);
+    if (entry.isDirectory) yield* sources(new URL(`${entry.name}/`, folder));
+    else if (entry.name.endsWith(".ts")) {
+      const text = await Deno.readTextFile(url);
+      const imports = [...text.matchAll(/^\s*(?!\*).*?(?:\bfrom|\bimport\()\s*"([^"]+)"/gm)].map((match) => match[1]!);
+      yield { path: url.pathname.slice(ROOT.pathname.length), text, imports };
+    }
+  }
+}
+
+Deno.test("a room imports only from rooms above it, and only their mod.ts", async () => {
+  let seen = 0;
+  for await (const { path, imports } of sources(new URL("lib/", ROOT))) {
+    const room = path.split("/")[1]!;
+    const rank = ROOMS.findIndex((name) => name === room);
+    assert(rank >= 0, `${path} is in no room`);
+    for (const specifier of imports.filter((specifier) => specifier.startsWith("../"))) {
+      const target = specifier.split("/")[1]!;
+      const targetRank = ROOMS.findIndex((name) => name === target);
+      assert(targetRank >= 0 && targetRank < rank, `${path} imports ${specifier}`);
+      assertEquals(specifier, `../${target}/mod.ts`, `${path} reaches into ${target}`);
+      seen++;
+    }
+  }
+  assert(seen > 20, `only ${seen} imports between rooms were found: is the pattern still right?`);
+});
+
+Deno.test("mod.ts reaches no Deno. and no node: while it is loaded", async () => {
+  const { code, stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["info", "--config", "deno.offline.json", "--no-lock", "--json", "mod.ts"],
+    cwd: ROOT,
+    stderr: "inherit",
+  }).output();
+  assertEquals(code, 0);
+  const graph = JSON.parse(new TextDecoder().decode(stdout)) as {
+    modules: Array<
+      { specifier: string; local?: string; dependencies?: Array<{ specifier: string; isDynamic?: boolean }> }
+    >;
+  };
+  const own = graph.modules.filter((module) => module.specifier.startsWith(ROOT.href));
+  assert(own.length > 20, `${own.length} modules`);
+  for (const module of own) {
+    for (const { specifier, isDynamic } of module.dependencies ?? []) {
+      assert(!specifier.startsWith("node:") || isDynamic, `${module.specifier} imports ${specifier}`);
+    }
+    const text = await Deno.readTextFile(new URL(module.specifier));
+    const early = /^(?:export )?(?:const|let|var) .*\b(?:Deno\.|process\.)/m.exec(text);
+    assertEquals(early?.[0], undefined, `${module.specifier} uses the runtime while it is loaded`);
+  }
+});
+
+Deno.test("deno.offline.json is deno.json with links and without tasks", async () => {
+  const online = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
+  const offline = JSON.parse(await Deno.readTextFile(new URL("deno.offline.json", ROOT)));
+  const { tasks: _tasks, ...settings } = online;
+  const { links, ...offlineSettings } = offline;
+  assertEquals(offlineSettings, settings);
+  assert(links.length > 0);
+  assertEquals(online.links, undefined);
+});
+
+Deno.test("VERSION is the version of deno.json", async () => {
+  assertEquals(VERSION, JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT))).version);
+});
