@@ -1,0 +1,80 @@
+/**
+ * What can go wrong on the way to a server.
+ *
+ * @module
+ */
+import { PodwireError } from "../bytes/mod.ts";
+
+/** The step at which a connection failed. */
+export type Hop = "dns" | "tcp" | "unix" | "proxy" | "tls";
+
+/** What a {@linkcode DialError} knows. */
+export interface DialErrorInit extends ErrorOptions {
+  /** The step. */
+  readonly hop: Hop;
+  /** With whom: `host:port` or a path, never with credentials. */
+  readonly address: string;
+  /** The system's name of the error: `ECONNREFUSED`, `ETIMEDOUT` … */
+  readonly code?: string;
+}
+
+/** A connection could not be opened. The message names the step and the address. */
+export class DialError extends PodwireError {
+  /** The class's name. */
+  override name = "DialError";
+  /** The step. */
+  readonly hop: Hop;
+  /** With whom: `host:port` or a path, never with credentials. */
+  readonly address: string;
+  /** The system's name of the error: `ECONNREFUSED`, `ETIMEDOUT` …; empty if it has none. */
+  readonly code: string;
+
+  /** An error that says `message` about a step. */
+  constructor(message: string, init: DialErrorInit) {
+    super(message, init);
+    this.hop = init.hop;
+    this.address = init.address;
+    this.code = init.code ?? "";
+  }
+}
+
+/** The peer does not speak HTTP/1.1 as it must, or ended in the middle of it. */
+export class HttpError extends PodwireError {
+  /** The class's name. */
+  override name = "HttpError";
+}
+
+/** What a server answered instead of `101 Switching Protocols`. */
+export interface UpgradeRefusal {
+  /** The HTTP status code. */
+  readonly status: number;
+  /** The reason phrase. */
+  readonly statusText: string;
+  /** The header fields. */
+  readonly headers: Headers;
+  /** The body, at most 64 KiB of it. */
+  readonly body: string;
+}
+
+/** The server answered an upgrade with something other than 101. */
+export class UpgradeRefusedError extends PodwireError implements UpgradeRefusal {
+  /** The class's name. */
+  override name = "UpgradeRefusedError";
+  /** The HTTP status code. */
+  readonly status: number;
+  /** The reason phrase. */
+  readonly statusText: string;
+  /** The header fields. */
+  readonly headers: Headers;
+  /** The body, at most 64 KiB of it. */
+  readonly body: string;
+
+  /** An error for that answer. */
+  constructor(refusal: UpgradeRefusal) {
+    super(`the server refused to upgrade: ${refusal.status} ${refusal.statusText}`.trimEnd());
+    this.status = refusal.status;
+    this.statusText = refusal.statusText;
+    this.headers = refusal.headers;
+    this.body = refusal.body;
+  }
+}

@@ -1,0 +1,25 @@
+/**
+ * From an address to a duplex: TCP, unix sockets, TLS, proxies; and HTTP/1.1 with its
+ * upgrade over that duplex.
+ *
+ * @module
+ */
+export type { ClientCertificate, Dialer, Endpoint, TlsOptions } from "./types.ts";
+export { createDialer, type DialerOptions } from "./dialer.ts";
+export {
+  DialError,
+  type DialErrorInit,
+  type Hop,
+  HttpError,
+  type UpgradeRefusal,
+  UpgradeRefusedError,
+} from "./errors.ts";
+export {
+  HttpConnection,
+  type HttpOptions,
+  type HttpRequest,
+  type HttpResponse,
+  type ResponseHead,
+  type Upgraded,
+} from "./http.ts";
+export { type GetEnv, proxyFor } from "./proxy.ts";

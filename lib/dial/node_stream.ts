@@ -1,0 +1,153 @@
+/**
+ * Between Node's streams and duplexes, both ways; loaded only where it is needed.
+ *
+ * @module
+ */
+import { Duplex as NodeStream } from "node:stream";
+import { type Duplex, PodwireError } from "../bytes/mod.ts";
+
+/** Waits until `stream` has emitted `event`; an abort destroys it. */
+export async function opened(stream: NodeStream, event: string, signal: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const abort = () => reject(signal.reason);
+  const closed = () => reject(new PodwireError("the connection ended"));
+  stream.once(event, resolve).once("error", reject).once("close", closed);
+  signal.addEventListener("abort", abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    await promise;
+  } catch (error) {
+    stream.on("error", () => {}); // It is being thrown away.
+    stream.destroy();
+    throw error;
+  } finally {
+    stream.off(event, resolve).off("error", reject).off("close", closed);
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+/** A Node stream (a socket of `node:net` or `node:tls`) as a duplex. */
+export class NodeDuplex implements Duplex {
+  readonly #stream: NodeStream;
+  readonly #onRead: (() => void) | undefined;
+  #failure: { readonly reason: unknown } | undefined;
+  #rest: Uint8Array | undefined;
+  #wake: (() => void) | undefined;
+
+  /** Takes over `stream`; `onRead` is called whenever something has been taken out of it. */
+  constructor(stream: NodeStream, onRead?: () => void) {
+    this.#stream = stream;
+    this.#onRead = onRead;
+    const wake = () => {
+      this.#wake?.();
+      this.#wake = undefined;
+    };
+    stream.on("readable", wake).on("end", wake).on("close", wake);
+    stream.on("error", (reason) => {
+      this.#failure ??= { reason };
+      wake();
+    });
+  }
+
+  /** Reads into `into`. */
+  async read(into: Uint8Array): Promise<number | null> {
+    for (;;) {
+      const chunk: Uint8Array | null = this.#rest ?? this.#stream.read();
+      if (chunk !== null) {
+        const n = Math.min(chunk.length, into.length);
+        into.set(chunk.subarray(0, n));
+        this.#rest = n < chunk.length ? chunk.subarray(n) : undefined;
+        this.#onRead?.();
+        return n;
+      }
+      if (this.#failure) throw this.#failure.reason;
+      if (this.#stream.readableEnded) return null;
+      if (this.#stream.destroyed) throw new PodwireError("the connection is closed");
+      const woken = new Promise<void>((resolve) => this.#wake = resolve);
+      this.#onRead?.();
+      await woken;
+    }
+  }
+
+  /** Writes all of `data`, after the writes before it. */
+  write(data: Uint8Array): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#stream.write(data, (error) => error ? reject(this.#failure?.reason ?? error) : resolve());
+    });
+  }
+
+  /** Ends the outgoing direction. */
+  closeWrite(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#stream.once("error", reject);
+      this.#stream.end(() => {
+        this.#stream.off("error", reject);
+        resolve();
+      });
+    });
+  }
+
+  /** Closes both directions. */
+  close(): void {
+    this.#stream.destroy();
+  }
+}
+
+/**
+ * A duplex as a Node stream, for `node:tls` to run over. It reads on only while `hasRoom` says so:
+ * Deno's `node:tls` takes whatever its lower stream gives, however much lies unread above.
+ */
+export class LowerStream extends NodeStream {
+  /** Whether more may be read. */
+  hasRoom: () => boolean = () => true;
+  readonly #duplex: Duplex;
+  readonly #buffer = new Uint8Array(32 * 1024);
+  #wanted = false;
+  #reading = false;
+
+  /** A stream over `duplex`, which it owns. */
+  constructor(duplex: Duplex) {
+    super({ allowHalfOpen: true });
+    this.#duplex = duplex;
+  }
+
+  /** Looks again whether there is room. */
+  poke(): void {
+    if (this.#wanted && !this.#reading && this.hasRoom()) void this.#pull();
+  }
+
+  /** Called by the stream when it wants data. */
+  override _read(): void {
+    this.#wanted = true;
+    this.poke();
+  }
+
+  /** Called by the stream to write. */
+  override _write(chunk: Uint8Array, _encoding: string, done: (error?: Error | null) => void): void {
+    this.#duplex.write(chunk).then(() => done(), done);
+  }
+
+  /** Called by the stream when everything is written. */
+  override _final(done: (error?: Error | null) => void): void {
+    this.#duplex.closeWrite().then(() => done(), done);
+  }
+
+  /** Called by the stream at its end. */
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#duplex.close();
+    done(error);
+  }
+
+  async #pull(): Promise<void> {
+    this.#reading = true;
+    this.#wanted = false;
+    try {
+      const n = await this.#duplex.read(this.#buffer);
+      this.#reading = false;
+      this.push(n === null ? null : this.#buffer.slice(0, n));
+    } catch (error) {
+      this.#reading = false;
+      this.destroy(error as Error);
+    }
+  }
+}

@@ -1,0 +1,223 @@
+/**
+ * Which proxy to go through, and how.
+ *
+ * @module
+ */
+import { type Duplex, PodwireError } from "../bytes/mod.ts";
+import { DialError, HttpError, UpgradeRefusedError } from "./errors.ts";
+import { HttpConnection } from "./http.ts";
+import { explain, formatAddress } from "./sockets.ts";
+import type { Endpoint } from "./types.ts";
+
+/** Looks up an environment variable. */
+export type GetEnv = (name: string) => string | undefined;
+
+/**
+ * The proxy that the environment names for `endpoint`, as Go reads it
+ * (golang.org/x/net `http/httpproxy`): `HTTPS_PROXY` for TLS, `HTTP_PROXY` without, either in lower case,
+ * not for what `NO_PROXY` lists, and never for this machine.
+ *
+ * @throws {DialError} If the variable's value is no URL.
+ */
+export function proxyFor(endpoint: Endpoint, env: GetEnv): URL | undefined {
+  const get = (name: string) => env(name) || env(name.toLowerCase()) || "";
+  const name = endpoint.tls ? "HTTPS_PROXY" : "HTTP_PROXY";
+  const value = get(name);
+  if (value === "" || !usesProxy(endpoint, get("NO_PROXY"))) return undefined;
+  if (!endpoint.tls && env("REQUEST_METHOD")) {
+    throw new PodwireError("refusing to use HTTP_PROXY value in CGI environment; see golang.org/s/cgihttpproxy");
+  }
+  const url = URL.parse(/^[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `http://${value}`);
+  if (!url?.hostname) {
+    throw new DialError(`the environment variable ${name} is not a proxy's URL`, { hop: "proxy", address: name });
+  }
+  return url;
+}
+
+function usesProxy({ hostname, port }: Endpoint, noProxy: string): boolean {
+  const host = hostname.toLowerCase().replace(/\.$/, "");
+  const ip = parseIp(host);
+  if (host === "localhost" || ip && isLoopback(ip)) return false;
+  return !noProxy.toLowerCase().split(",").map((entry) => entry.trim()).some((entry) =>
+    entry !== "" && matchesNoProxy(entry, host, ip, port)
+  );
+}
+
+function matchesNoProxy(entry: string, host: string, ip: Uint8Array | undefined, port: number): boolean {
+  if (entry === "*") return true;
+  const [network = "", bits] = entry.split("/");
+  const base = bits === undefined ? undefined : parseIp(network);
+  if (base && /^\d+$/.test(bits ?? "")) return ip !== undefined && sharesPrefix(ip, base, Number(bits));
+  const bracketed = /^\[(.*)\](?::(\d*))?$/.exec(entry);
+  const single = /^([^:]*):(\d*)$/.exec(entry);
+  const name = bracketed?.[1] ?? single?.[1] ?? entry;
+  const wantedPort = bracketed?.[2] ?? single?.[2] ?? "";
+  if (name === "" || wantedPort !== "" && Number(wantedPort) !== port) return false;
+  const address = parseIp(name);
+  if (address) return ip !== undefined && sharesPrefix(ip, address, 128);
+  const suffix = name.replace(/^\*\./, ".");
+  return suffix.startsWith(".") ? host.endsWith(suffix) : host === suffix || host.endsWith(`.${suffix}`);
+}
+
+/** An IP address as 16 bytes, an IPv4 one mapped into IPv6. */
+function parseIp(text: string): Uint8Array | undefined {
+  const v4 = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
+  if (v4) {
+    const parts = v4.slice(1).map(Number);
+    return parts.every((part) => part <= 255)
+      ? Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ...parts)
+      : undefined;
+  }
+  if (!text.includes(":")) return undefined;
+  const canonical = URL.parse(`http://[${text}]/`)?.hostname.slice(1, -1);
+  if (canonical === undefined) return undefined;
+  const [head = "", tail] = canonical.split("::");
+  const groups = (part: string) => part === "" ? [] : part.split(":").map((group) => parseInt(group, 16));
+  const front = groups(head);
+  const back = tail === undefined ? [] : groups(tail);
+  const all = [...front, ...Array<number>(8 - front.length - back.length).fill(0), ...back];
+  return Uint8Array.from(all.flatMap((group) => [group >> 8, group & 0xff]));
+}
+
+function isLoopback(ip: Uint8Array): boolean {
+  const v6 = ip.every((byte, i) => byte === (i === 15 ? 1 : 0));
+  return v6 || isMapped(ip) && ip[12] === 127;
+}
+
+function isMapped(ip: Uint8Array): boolean {
+  return ip.subarray(0, 10).every((byte) => byte === 0) && ip[10] === 0xff && ip[11] === 0xff;
+}
+
+/** Whether two addresses of one family share their first `bits` bits. */
+function sharesPrefix(a: Uint8Array, b: Uint8Array, bits: number): boolean {
+  if (isMapped(a) !== isMapped(b)) return false;
+  let left = Math.min(128, isMapped(b) && bits <= 32 ? bits + 96 : bits);
+  for (let i = 0; left > 0; i++, left -= 8) {
+    const mask = left >= 8 ? 0xff : 0xff << (8 - left);
+    if ((a[i]! & mask) !== (b[i]! & mask)) return false;
+  }
+  return true;
+}
+
+/** The port of a proxy's URL. */
+export function proxyPort(proxy: URL): number {
+  const defaults: Record<string, number> = { "http:": 80, "https:": 443, "socks5:": 1080, "socks5h:": 1080 };
+  return Number(proxy.port) || (defaults[proxy.protocol] ?? 0);
+}
+
+/**
+ * Asks the proxy at the other end of `duplex` for a connection to `endpoint`.
+ *
+ * @throws {DialError} If it refuses or misbehaves. Its credentials are in no error.
+ * @throws The signal's reason.
+ */
+export async function throughProxy(
+  duplex: Duplex,
+  proxy: URL,
+  endpoint: Endpoint,
+  signal: AbortSignal,
+): Promise<Duplex> {
+  const address = { hostname: bareHost(proxy), port: proxyPort(proxy) };
+  return await explain("proxy", address, signal, async () => {
+    try {
+      if (proxy.protocol.startsWith("socks5")) {
+        await socks5(duplex, proxy, endpoint, signal);
+        return duplex;
+      }
+      return await connect(duplex, proxy, endpoint, signal);
+    } catch (cause) {
+      duplex.close();
+      signal.throwIfAborted();
+      if (cause instanceof DialError) throw cause;
+      const where = formatAddress(address);
+      if (cause instanceof UpgradeRefusedError || cause instanceof HttpError) {
+        const answer = cause instanceof UpgradeRefusedError ? `${cause.status} ${cause.statusText}` : cause.message;
+        throw new DialError(`CONNECT request to ${where} returned response: ${answer}`, {
+          cause,
+          hop: "proxy",
+          address: where,
+        });
+      }
+      throw cause;
+    }
+  });
+}
+
+/** A URL's host, an IPv6 address without brackets. */
+export function bareHost(url: URL): string {
+  return url.hostname.replace(/^\[|\]$/g, "");
+}
+
+async function connect(duplex: Duplex, proxy: URL, endpoint: Endpoint, signal: AbortSignal): Promise<Duplex> {
+  const target = formatAddress(endpoint);
+  const headers: Array<[string, string]> = [["Host", target]];
+  if (proxy.username || proxy.password) {
+    const bytes = new TextEncoder().encode(
+      `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`,
+    );
+    headers.push(["Proxy-Authorization", `Basic ${btoa(String.fromCharCode(...bytes))}`]);
+  }
+  return await new HttpConnection(duplex).tunnel({ method: "CONNECT", target, headers }, { signal });
+}
+
+/** SOCKS 5 (RFC 1928) with a name or an address, and a user (RFC 1929) if the URL has one. */
+async function socks5(duplex: Duplex, proxy: URL, endpoint: Endpoint, signal: AbortSignal): Promise<void> {
+  const address = formatAddress({ hostname: bareHost(proxy), port: proxyPort(proxy) });
+  const fail = (why: string): never => {
+    throw new DialError(`cannot get through the proxy ${address}: ${why}`, { hop: "proxy", address });
+  };
+  const abort = () => duplex.close();
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    const user = proxy.username !== "";
+    await duplex.write(user ? Uint8Array.of(5, 2, 0, 2) : Uint8Array.of(5, 1, 0));
+    const [version, method] = await readExactly(duplex, 2);
+    if (version !== 5) fail("it does not speak SOCKS 5");
+    if (method === 2 && user) {
+      const name = new TextEncoder().encode(decodeURIComponent(proxy.username));
+      const password = new TextEncoder().encode(decodeURIComponent(proxy.password));
+      if (name.length > 255 || password.length > 255) fail("user or password is longer than 255 bytes");
+      await duplex.write(Uint8Array.of(1, name.length, ...name, password.length, ...password));
+      const [, status] = await readExactly(duplex, 2);
+      if (status !== 0) fail("it refuses the user or the password");
+    } else if (method !== 0) fail(user ? "it takes no user and password" : "it wants a user and a password");
+    await duplex.write(Uint8Array.of(5, 1, 0, ...socksAddress(endpoint), endpoint.port >> 8, endpoint.port & 0xff));
+    const [, reply = 0xff, , kind] = await readExactly(duplex, 4);
+    if (reply !== 0) fail(`${formatAddress(endpoint)}: ${SOCKS_REPLIES[reply] ?? `reply ${reply}`}`);
+    const length = kind === 1 ? 4 : kind === 4 ? 16 : (await readExactly(duplex, 1))[0]!;
+    await readExactly(duplex, length + 2);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+function socksAddress({ hostname }: Endpoint): number[] {
+  const ip = parseIp(hostname);
+  if (ip) return isMapped(ip) ? [1, ...ip.subarray(12)] : [4, ...ip];
+  const name = new TextEncoder().encode(hostname);
+  if (name.length > 255) throw new PodwireError(`the name ${hostname} is longer than SOCKS 5 can carry`);
+  return [3, name.length, ...name];
+}
+
+/** RFC 1928 section 6. */
+const SOCKS_REPLIES: readonly string[] = [
+  "succeeded",
+  "general SOCKS server failure",
+  "connection not allowed by ruleset",
+  "network is unreachable",
+  "no route to host",
+  "connection refused",
+  "TTL expired",
+  "command not supported",
+  "address type not supported",
+];
+
+async function readExactly(duplex: Duplex, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  for (let filled = 0; filled < length;) {
+    const n = await duplex.read(bytes.subarray(filled));
+    if (n === null) throw new PodwireError("it closed the connection");
+    filled += n;
+  }
+  return bytes;
+}

@@ -1,0 +1,221 @@
+/**
+ * TCP and unix sockets as duplexes: Deno's own, or Node's.
+ *
+ * @module
+ */
+import { type Duplex, PodwireError } from "../bytes/mod.ts";
+import { DialError, type Hop } from "./errors.ts";
+
+/** Where a socket goes. */
+export type SocketAddress =
+  | { readonly hostname: string; readonly port: number }
+  | { readonly path: string };
+
+/** `host:port`, an IPv6 address in brackets, or a path; for people. */
+export function formatAddress(address: SocketAddress): string {
+  if ("path" in address) return address.path;
+  const { hostname, port } = address;
+  return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
+}
+
+/**
+ * Connects to `address`; a name's addresses are tried one after the other.
+ *
+ * @throws {DialError} If none answers.
+ * @throws The signal's reason.
+ */
+export async function connectSocket(address: SocketAddress, signal: AbortSignal): Promise<Duplex> {
+  signal.throwIfAborted();
+  if ("path" in address) {
+    return await explain("unix", address, signal, () => connectPath(expandPath(address.path), signal));
+  }
+  let failure: unknown;
+  for (const hostname of await lookUp(address, signal)) {
+    try {
+      return await explain("tcp", address, signal, () => connectHost(hostname, address.port, signal));
+    } catch (error) {
+      signal.throwIfAborted();
+      failure ??= error; // The first address is the one that the system prefers: its failure is the one to tell.
+    }
+  }
+  throw failure;
+}
+
+/** The IP addresses of a host, best first. An IP address is its own. */
+export async function lookUp(
+  address: { readonly hostname: string; readonly port: number },
+  signal: AbortSignal,
+): Promise<string[]> {
+  const { hostname } = address;
+  if (isIpAddress(hostname)) return [hostname];
+  const { lookup } = await import("node:dns/promises");
+  const found = await explain("dns", address, signal, () => lookup(hostname, { all: true, order: "verbatim" }));
+  if (found.length === 0) {
+    throw new DialError(`the name ${hostname} has no address`, { hop: "dns", address: hostname, code: "ENOTFOUND" });
+  }
+  return found.map(({ address }) => address);
+}
+
+/** Whether `hostname` is an IPv4 or (without brackets) an IPv6 address. */
+export function isIpAddress(hostname: string): boolean {
+  return hostname.includes(":") || /^\d{1,3}(\.\d{1,3}){3}$/.test(hostname);
+}
+
+/** `~` and `~/…` stand for the user's home, `@name` for an abstract socket. */
+function expandPath(path: string): string {
+  if (path.startsWith("@")) return `\0${path.slice(1)}`;
+  if (path !== "~" && !path.startsWith("~/")) return path;
+  const home = "Deno" in globalThis ? Deno.env.get("HOME") : nodeProcess()?.env?.HOME;
+  if (!home) throw new PodwireError(`cannot expand ${path}: HOME is not set`);
+  return home + path.slice(1);
+}
+
+function nodeProcess(): { env?: { HOME?: string } } | undefined {
+  return (globalThis as { process?: { env?: { HOME?: string } } }).process;
+}
+
+async function connectHost(hostname: string, port: number, signal: AbortSignal): Promise<Duplex> {
+  if ("Deno" in globalThis) {
+    const conn = await Deno.connect({ hostname, port, signal });
+    conn.setNoDelay(true);
+    conn.setKeepAlive(true);
+    return new DenoDuplex(conn);
+  }
+  return await connectNode({ host: hostname, port, noDelay: true, keepAlive: true }, signal);
+}
+
+async function connectPath(path: string, signal: AbortSignal): Promise<Duplex> {
+  if ("Deno" in globalThis) {
+    return new DenoDuplex(await orAbort(Deno.connect({ transport: "unix", path }), signal));
+  }
+  return await connectNode({ path }, signal);
+}
+
+async function connectNode(
+  options: { path: string } | { host: string; port: number; noDelay: boolean; keepAlive: boolean },
+  signal: AbortSignal,
+): Promise<Duplex> {
+  const [{ connect }, { NodeDuplex, opened }] = await Promise.all([import("node:net"), import("./node_stream.ts")]);
+  const socket = connect({ ...options, allowHalfOpen: true });
+  await opened(socket, "connect", signal);
+  return new NodeDuplex(socket);
+}
+
+/** `connecting`, unless `signal` comes first; a connection that still comes then is closed. */
+export async function orAbort<T extends { close(): void }>(connecting: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(signal.reason);
+  signal.addEventListener("abort", abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    return await Promise.race([connecting, promise]);
+  } catch (error) {
+    connecting.then((late) => late.close(), () => {}); // It failed twice: one reason is enough.
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+/** Runs a step; its failure becomes a {@linkcode DialError} that names it. */
+export async function explain<T>(
+  hop: Hop,
+  address: SocketAddress,
+  signal: AbortSignal,
+  step: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await step();
+  } catch (cause) {
+    signal.throwIfAborted();
+    if (cause instanceof PodwireError) throw cause;
+    const code = codeOf(cause);
+    const where = formatAddress(address);
+    throw new DialError(`${STEPS[hop]} ${where}: ${reasonOf(cause, code)}`, { cause, hop, address: where, code });
+  }
+}
+
+const STEPS: Readonly<Record<Hop, string>> = {
+  dns: "cannot look up",
+  tcp: "cannot connect to",
+  unix: "cannot connect to the unix socket",
+  proxy: "cannot get through the proxy",
+  tls: "no TLS with",
+};
+
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "connection refused",
+  ECONNRESET: "connection reset by peer",
+  ENOENT: "no such file or directory",
+  EACCES: "permission denied",
+  ENOTFOUND: "no such host",
+  EHOSTUNREACH: "no route to host",
+  ENETUNREACH: "network is unreachable",
+};
+
+function reasonOf(cause: unknown, code: string): string {
+  return REASONS[code] ?? (cause instanceof Error ? cause.message.replace(/ \(os error \d+\)$/, "") : String(cause));
+}
+
+/** The system's name of an error. Deno tells it by the class or `code`, Node by `code`. */
+function codeOf(cause: unknown): string {
+  if (!(cause instanceof Error)) return "";
+  if ("code" in cause && typeof cause.code === "string") return cause.code;
+  return CODES[cause.name] ?? "";
+}
+
+const CODES: Readonly<Record<string, string>> = {
+  ConnectionRefused: "ECONNREFUSED",
+  ConnectionReset: "ECONNRESET",
+  NotFound: "ENOENT",
+  PermissionDenied: "EACCES",
+  TimedOut: "ETIMEDOUT",
+};
+
+/** A Deno connection as a duplex. */
+export class DenoDuplex implements Duplex {
+  readonly #conn: Deno.Conn;
+  #closed = false;
+  #writing: Promise<void> = Promise.resolve();
+
+  /** Takes over `conn`. */
+  constructor(conn: Deno.Conn) {
+    this.#conn = conn;
+  }
+
+  /** The connection itself, for `Deno.startTls`; only while nothing has been read or written. */
+  get conn(): Deno.Conn {
+    return this.#conn;
+  }
+
+  /** Reads into `into`. */
+  read(into: Uint8Array): Promise<number | null> {
+    return this.#conn.read(into);
+  }
+
+  /** Writes all of `data`, after the writes before it. */
+  write(data: Uint8Array): Promise<void> {
+    const write = this.#writing.then(() => this.#writeAll(data));
+    this.#writing = write.catch(() => {}); // The failed write's own caller is told.
+    return write;
+  }
+
+  /** Sends FIN (over TLS a close_notify first), after the writes before it. */
+  async closeWrite(): Promise<void> {
+    await this.#writing;
+    await this.#conn.closeWrite();
+  }
+
+  /** Closes both directions. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#conn.close();
+  }
+
+  async #writeAll(data: Uint8Array): Promise<void> {
+    for (let written = 0; written < data.length;) {
+      written += await this.#conn.write(written === 0 ? data : data.subarray(written));
+    }
+  }
+}
