@@ -32,3 +32,5 @@ export {
   StdinClosedError,
   type TerminalSize,
 } from "./lib/channels/mod.ts";
+export { type ClientCertificate, DialError, type Dialer, type Endpoint, type Hop } from "./lib/dial/mod.ts";
+export { ConfigError, CredentialsError } from "./lib/kubeconfig/errors.ts";

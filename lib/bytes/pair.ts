@@ -9,7 +9,7 @@ import { ByteQueue, type ByteQueueOptions } from "./queue.ts";
 
 /**
  * Two connected {@linkcode Duplex} ends: what one writes, the other reads. Each
- * direction holds at most the queue's bound.
+ * direction holds at most the queue's capacity.
  *
  * @example
  * ```ts
@@ -46,7 +46,7 @@ class PairEnd implements Duplex {
     if (this.#outgoing.cancelled) {
       throw new PodwireError("the other end is closed");
     }
-    await this.#outgoing.write(data.slice());
+    await this.#outgoing.write(data);
   }
 
   closeWrite(): Promise<void> {

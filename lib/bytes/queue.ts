@@ -6,16 +6,16 @@
 
 /** Options of a {@linkcode ByteQueue}. */
 export interface ByteQueueOptions {
-  /** From this many queued bytes on, {@linkcode ByteQueue.write} waits. Default 256 KiB. */
-  readonly highWaterMark?: number;
+  /** The most that the queue holds, in bytes. Default 256 KiB. */
+  readonly capacity?: number;
 }
 
 /**
  * A first-in, first-out queue of bytes between one writer and one reader.
  *
- * It takes any chunk, then makes the writer wait until the reader has brought it below
- * its bound: at most the bound plus one chunk is ever held. Chunks go in without a
- * copy and come out copied into the reader's buffer, several small ones at once.
+ * It is a ring of fixed size: what is written is copied in, what is read is copied out,
+ * and nothing is allocated in between, however much passes. A writer waits while the ring
+ * is full, a reader while it is empty.
  *
  * @example
  * ```ts
@@ -25,21 +25,24 @@ export interface ByteQueueOptions {
  * await queue.write(new TextEncoder().encode("hello"));
  * queue.close();
  * const buffer = new Uint8Array(16);
- * const n = await queue.read(buffer); // 5, and null the next time
+ * await queue.read(buffer); // 5
+ * await queue.read(buffer); // null
  * ```
  */
 export class ByteQueue {
-  readonly #highWaterMark: number;
-  readonly #chunks: Uint8Array[] = [];
+  readonly #capacity: number;
+  /** Allocated by the first write: many queues never see one. */
+  #ring: Uint8Array | undefined;
+  #start = 0;
   #size = 0;
   #state: "open" | "closed" | "failed" | "cancelled" = "open";
   #reason: unknown;
   #wakeReader: (() => void) | undefined;
   #wakeWriter: (() => void) | undefined;
 
-  /** A queue with the bound that `options` gives. */
+  /** An empty queue. */
   constructor(options: ByteQueueOptions = {}) {
-    this.#highWaterMark = options.highWaterMark ?? 256 * 1024;
+    this.#capacity = options.capacity ?? DEFAULT_CAPACITY;
   }
 
   /** How many bytes are waiting to be read. */
@@ -53,51 +56,47 @@ export class ByteQueue {
   }
 
   /**
-   * Adds `chunk`, which must not change afterwards, and waits while the queue is full.
-   * What arrives after the reader cancelled is dropped. One call at a time.
+   * Copies `data` into the queue. Returns nothing if there was room, else a promise that
+   * resolves when all of it is in; `data` must not change before. What comes after the reader cancelled is
+   * dropped. One call at a time.
    *
    * @throws The reason of {@linkcode ByteQueue.fail}, or a `TypeError` after {@linkcode ByteQueue.close}.
    */
-  write(chunk: Uint8Array): Promise<void> | void {
-    if (this.#state === "cancelled") return;
-    if (this.#state === "failed") throw this.#reason;
-    if (this.#state === "closed") {
-      throw new TypeError("Cannot write to a closed ByteQueue");
-    }
-    if (chunk.length === 0) return;
-    this.#chunks.push(chunk);
-    this.#size += chunk.length;
-    this.#notifyReader();
-    if (this.#size >= this.#highWaterMark) {
-      return new Promise((resolve) => this.#wakeWriter = resolve);
-    }
+  write(data: Uint8Array): Promise<void> | void {
+    const taken = this.#put(data);
+    if (taken < data.length) return this.#writeRest(data.subarray(taken));
   }
 
   /** Marks the end: the reader gets what is queued, then `null`. */
   close(): void {
-    if (this.#state !== "open") return;
-    this.#state = "closed";
-    this.#notifyReader();
+    this.#end("closed");
   }
 
   /** Ends with an error: the reader gets what is queued, then `reason` is thrown. */
   fail(reason: unknown): void {
-    if (this.#state !== "open") return;
-    this.#state = "failed";
-    this.#reason = reason;
-    this.#notifyReader();
-    this.#notifyWriter();
+    if (this.#state === "open") this.#reason = reason;
+    this.#end("failed");
   }
 
   /** The reader wants no more: drops what is queued and frees the writer. */
   cancel(): void {
-    if (this.#state === "closed" || this.#state === "open") {
-      this.#state = "cancelled";
-    }
-    this.#chunks.length = 0;
+    this.#end("cancelled");
     this.#size = 0;
-    this.#notifyReader();
-    this.#notifyWriter();
+    this.#ring = undefined;
+  }
+
+  /**
+   * Waits until there is something to read, or the end.
+   *
+   * @returns Whether there is something to read.
+   * @throws The reason of {@linkcode ByteQueue.fail}.
+   */
+  async ready(): Promise<boolean> {
+    while (this.#size === 0 && this.#state === "open") {
+      await new Promise<void>((resolve) => this.#wakeReader = resolve);
+    }
+    if (this.#size === 0 && this.#state === "failed") throw this.#reason;
+    return this.#size > 0;
   }
 
   /**
@@ -107,31 +106,7 @@ export class ByteQueue {
    * @throws The reason of {@linkcode ByteQueue.fail}.
    */
   async read(into: Uint8Array): Promise<number | null> {
-    while (this.#size === 0) {
-      if (this.#state === "failed") throw this.#reason;
-      if (this.#state !== "open") return null;
-      await new Promise<void>((resolve) => this.#wakeReader = resolve);
-    }
-    let filled = 0;
-    let taken = 0;
-    while (filled < into.length) {
-      const chunk = this.#chunks[taken];
-      if (chunk === undefined) break;
-      const room = into.length - filled;
-      if (chunk.length > room) {
-        into.set(chunk.subarray(0, room), filled);
-        this.#chunks[taken] = chunk.subarray(room);
-        filled += room;
-      } else {
-        into.set(chunk, filled);
-        filled += chunk.length;
-        taken++;
-      }
-    }
-    this.#chunks.splice(0, taken);
-    this.#size -= filled;
-    if (this.#size < this.#highWaterMark) this.#notifyWriter();
-    return filled;
+    return await this.ready() ? this.#take(into) : null;
   }
 
   /**
@@ -142,38 +117,77 @@ export class ByteQueue {
     return new ReadableStream({
       type: "bytes",
       pull: async (controller) => {
-        const request = controller.byobRequest;
-        if (request?.view) {
-          const view = request.view;
-          const n = await this.read(
-            new Uint8Array(view.buffer, view.byteOffset, view.byteLength),
-          );
-          if (n === null) controller.close();
-          request.respond(n ?? 0);
-          return;
+        const more = await this.ready();
+        const view = controller.byobRequest?.view;
+        if (!more) {
+          controller.close();
+          controller.byobRequest?.respond(0);
+        } else if (view) {
+          const into = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+          controller.byobRequest?.respond(this.#take(into));
+        } else {
+          const chunk = new Uint8Array(Math.min(this.#size, MAX_CHUNK));
+          this.#take(chunk);
+          controller.enqueue(chunk);
         }
-        if (this.#size === 0) {
-          const probe = await this.read(new Uint8Array(0));
-          if (probe === null) return controller.close();
-        }
-        const chunk = new Uint8Array(Math.min(this.#size, MAX_CHUNK));
-        await this.read(chunk);
-        controller.enqueue(chunk);
       },
       cancel: () => this.cancel(),
     }, { highWaterMark: 0 });
   }
 
-  #notifyReader(): void {
-    this.#wakeReader?.();
-    this.#wakeReader = undefined;
+  #end(state: "closed" | "failed" | "cancelled"): void {
+    // Who has cancelled has no use for an error, and an end can still be cancelled.
+    if (this.#state === "open" || this.#state === "closed" && state === "cancelled") this.#state = state;
+    this.#notify();
   }
 
-  #notifyWriter(): void {
-    this.#wakeWriter?.();
-    this.#wakeWriter = undefined;
+  async #writeRest(data: Uint8Array): Promise<void> {
+    for (let written = 0; written < data.length;) {
+      await new Promise<void>((resolve) => this.#wakeWriter = resolve);
+      written += this.#put(data.subarray(written));
+    }
+  }
+
+  /** Copies in what there is room for; returns how much. */
+  #put(data: Uint8Array): number {
+    if (this.#state === "cancelled") return data.length;
+    if (this.#state === "failed") throw this.#reason;
+    if (this.#state === "closed") throw new TypeError("Cannot write to a closed ByteQueue");
+    const ring = this.#ring ??= new Uint8Array(this.#capacity);
+    const count = Math.min(data.length, ring.length - this.#size);
+    const end = (this.#start + this.#size) % ring.length;
+    const first = Math.min(count, ring.length - end);
+    ring.set(data.subarray(0, first), end);
+    ring.set(data.subarray(first, count), 0);
+    this.#size += count;
+    if (count > 0) this.#notify();
+    return count;
+  }
+
+  /** Copies out what there is, at most `into.length` bytes; returns how much. */
+  #take(into: Uint8Array): number {
+    const ring = this.#ring!;
+    const count = Math.min(into.length, this.#size);
+    const first = Math.min(count, ring.length - this.#start);
+    into.set(ring.subarray(this.#start, this.#start + first));
+    into.set(ring.subarray(0, count - first), first);
+    this.#size -= count;
+    this.#start = this.#size === 0 ? 0 : (this.#start + count) % ring.length;
+    this.#notify();
+    return count;
+  }
+
+  /** Wakes whoever waits; they look for themselves. */
+  #notify(): void {
+    const [reader, writer] = [this.#wakeReader, this.#wakeWriter];
+    this.#wakeReader = this.#wakeWriter = undefined;
+    reader?.();
+    writer?.();
   }
 }
+
+/** Room for eight of Kubernetes' largest messages, in bytes. */
+const DEFAULT_CAPACITY = 256 * 1024;
 
 /** The largest chunk that a Web Stream hands out, in bytes. */
 const MAX_CHUNK = 64 * 1024;

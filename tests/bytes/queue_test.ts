@@ -23,16 +23,20 @@ Deno.test("ByteQueue.read() joins small chunks and splits large ones", async () 
   assertEquals(into.subarray(0, 2), bytes(5, 6));
 });
 
-Deno.test("ByteQueue.write() waits from the bound on, until a read frees room", async () => {
-  const queue = new ByteQueue({ highWaterMark: 4 });
-  assertEquals(queue.write(bytes(1, 2, 3)), undefined);
-  const waiting = queue.write(bytes(4, 5));
+Deno.test("ByteQueue.write() waits while the queue is full, until all of it is in", async () => {
+  const queue = new ByteQueue({ capacity: 4 });
+  assertEquals(queue.write(bytes(1, 2, 3, 4)), undefined);
+  const waiting = queue.write(bytes(5, 6));
   assert(waiting instanceof Promise);
   assert(await pending(waiting));
-  await queue.read(new Uint8Array(1));
-  assert(await pending(waiting), "four bytes are the bound still");
-  await queue.read(new Uint8Array(1));
+  const into = new Uint8Array(4);
+  await queue.read(into.subarray(0, 1));
+  assert(await pending(waiting), "one more byte has no room");
+  assertEquals(queue.size, 4);
+  await queue.read(into.subarray(0, 1));
   await waiting;
+  assertEquals(await queue.read(into), 4);
+  assertEquals(into, bytes(3, 4, 5, 6), "across the ring's end");
 });
 
 Deno.test("ByteQueue.read() waits for a first byte", async () => {
@@ -53,19 +57,19 @@ Deno.test("ByteQueue.close() gives the rest, then null", async () => {
 });
 
 Deno.test("ByteQueue.fail() gives the rest, then the reason, and frees the writer", async () => {
-  const queue = new ByteQueue({ highWaterMark: 1 });
-  const waiting = queue.write(bytes(1));
+  const queue = new ByteQueue({ capacity: 1 });
+  const waiting = assertRejects(async () => await queue.write(bytes(1, 2)));
   const reason = new Error("broken");
   queue.fail(reason);
-  await waiting;
+  assertEquals(await waiting, reason);
   assertEquals(await queue.read(new Uint8Array(8)), 1);
   assertEquals(await assertRejects(() => queue.read(new Uint8Array(8))), reason);
   assertEquals(assertThrows(() => queue.write(bytes(2))), reason);
 });
 
 Deno.test("ByteQueue.cancel() drops what is queued and what comes, and frees the writer", async () => {
-  const queue = new ByteQueue({ highWaterMark: 1 });
-  const waiting = queue.write(bytes(1));
+  const queue = new ByteQueue({ capacity: 1 });
+  const waiting = queue.write(bytes(1, 2));
   queue.cancel();
   await waiting;
   assertEquals(queue.size, 0);
@@ -76,7 +80,7 @@ Deno.test("ByteQueue.cancel() drops what is queued and what comes, and frees the
 
 Deno.test("ByteQueue.readable() delivers everything to default and BYOB readers", async () => {
   for (const byob of [false, true]) {
-    const queue = new ByteQueue({ highWaterMark: 1000 });
+    const queue = new ByteQueue({ capacity: 1000 });
     const writing = (async () => {
       for (let i = 0; i < 300; i++) await queue.write(new Uint8Array(77).fill(i));
       queue.close();
@@ -111,11 +115,12 @@ Deno.test("ByteQueue.readable() errors with the reason and passes a cancel on", 
 });
 
 Deno.test("ByteQueue.readable() reads nothing ahead", async () => {
-  const queue = new ByteQueue({ highWaterMark: 1 });
+  const queue = new ByteQueue({ capacity: 1 });
   const readable = queue.readable();
-  const waiting = queue.write(bytes(1));
+  const waiting = queue.write(bytes(1, 2));
   assert(waiting instanceof Promise);
   assert(await pending(waiting), "nobody has read yet");
-  await readable.getReader().read();
+  const reader = readable.getReader();
+  await reader.read();
   await waiting;
 });

@@ -1,0 +1,23 @@
+/**
+ * From kubeconfig files, environment and flags to one {@linkcode ClusterAccess}: server, TLS,
+ * credentials, proxy, unix socket.
+ *
+ * @module
+ */
+export type { ClusterAccess, Credentials } from "./access.ts";
+export { staticCredentials } from "./credentials.ts";
+export { ConfigError, CredentialsError, type Position } from "./errors.ts";
+export type { HostEnvironment, RunOptions, RunResult } from "./host.ts";
+export {
+  type Entry,
+  type Impersonation,
+  type Kubeconfig,
+  type KubeconfigCluster,
+  type KubeconfigContext,
+  type KubeconfigExec,
+  type KubeconfigUser,
+  parseKubeconfig,
+} from "./kubeconfig.ts";
+export { loadAccess } from "./load_access.ts";
+export type { AccessOptions } from "./options.ts";
+export { Secret } from "./secret.ts";
