@@ -56,6 +56,6 @@ class PairEnd implements Duplex {
 
   close(): void {
     this.#outgoing.close();
-    this.#incoming.cancel();
+    this.#incoming.fail(new PodwireError("the connection is closed"));
   }
 }

@@ -22,8 +22,17 @@ Deno.test("duplexPair() keeps what was written when the writer reuses its buffer
   assertEquals(buffer[0], 1);
 });
 
-Deno.test("duplexPair() tells a writer that the other end is closed", async () => {
-  const [left, right] = duplexPair();
+Deno.test("duplexPair() rejects what waits at both ends when one closes", async () => {
+  const [left, right] = duplexPair({ capacity: 1 });
+  const reading = right.read(new Uint8Array(1));
+  const writing = left.write(new Uint8Array(2));
+  await reading;
+  const late = right.read(new Uint8Array(1));
+  await late;
+  await writing;
+  const waiting = right.read(new Uint8Array(1));
   right.close();
+  await assertRejects(() => waiting, PodwireError, "closed");
   await assertRejects(() => left.write(new Uint8Array(1)), PodwireError, "closed");
+  assertEquals(await left.read(new Uint8Array(1)), null);
 });
