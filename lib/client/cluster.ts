@@ -23,6 +23,11 @@ export interface ClientOptions {
   readonly dialer?: Dialer;
   /** Carries the requests, instead of sockets (or, in a browser, `fetch` and `WebSocket`). */
   readonly transport?: Transport;
+  /**
+   * How long each step to an answer may take, in milliseconds. Default 30 000 for each of connection, proxy and TLS,
+   * 60 000 for the answer's head. A command, once it runs, may take as long as it likes.
+   */
+  readonly timeout?: number;
   /** Is told of every request when it has been answered. Secrets are masked. */
   readonly onRequest?: (event: RequestEvent) => void;
 }
@@ -272,12 +277,14 @@ class TokenCredentials implements Credentials {
 }
 
 /** Sockets where the runtime has them, else what a browser has. */
-async function makeTransport(access: ClusterAccess, { transport, dialer }: ClientOptions): Promise<Transport> {
+async function makeTransport(access: ClusterAccess, options: ClientOptions): Promise<Transport> {
+  const { transport, dialer, timeout } = options;
   if (transport) return transport;
   const process = (globalThis as { process?: { versions?: { node?: string } } }).process;
   if (dialer || "Deno" in globalThis || process?.versions?.node) {
     const { SocketTransport } = await import("./socket_transport.ts");
-    return dialer ? new SocketTransport(access.server, dialer) : SocketTransport.create(access);
+    const limits = timeout === undefined ? {} : { timeout };
+    return dialer ? new SocketTransport(access.server, dialer, limits) : SocketTransport.create(access, limits);
   }
   const { PlatformTransport } = await import("./platform_transport.ts");
   return new PlatformTransport(access.server);

@@ -16,6 +16,12 @@ import { ClientHandshake, type MessageSocket, WebSocketConnection, WebSocketHand
 import { UpgradeError } from "./errors.ts";
 import type { ApiRequest, Transport, WebSocketRequest } from "./transport.ts";
 
+/** Options of a {@linkcode SocketTransport}. */
+export interface SocketTransportOptions {
+  /** How long each step to an answer may take, in milliseconds. Default: the dialer's and `HttpConnection`'s own. */
+  readonly timeout?: number;
+}
+
 /**
  * The transport of Deno and Node: HTTP/1.1 over what a dialer opens. A connection is used
  * again when its last answer has been read to the end, so that the request for a pod and
@@ -25,12 +31,14 @@ export class SocketTransport implements Transport {
   readonly #server: URL;
   readonly #endpoint: Endpoint;
   readonly #dialer: Dialer;
+  readonly #options: SocketTransportOptions;
   readonly #connections = new Set<HttpConnection>();
 
   /** A transport to the API server at `server`, over what `dialer` opens. */
-  constructor(server: URL, dialer: Dialer) {
+  constructor(server: URL, dialer: Dialer, options: SocketTransportOptions = {}) {
     this.#server = server;
     this.#dialer = dialer;
+    this.#options = options;
     const tls = server.protocol === "https:";
     this.#endpoint = {
       hostname: server.hostname.replace(/^\[|\]$/g, ""),
@@ -40,22 +48,24 @@ export class SocketTransport implements Transport {
   }
 
   /** A transport that goes the way that `access` describes. */
-  static create(access: ClusterAccess): SocketTransport {
+  static create(access: ClusterAccess, options: SocketTransportOptions = {}): SocketTransport {
     return new SocketTransport(
       access.server,
       createDialer({
         tls: access.tls,
         clientCertificate: (options) => access.credentials.clientCertificate(options),
         env: readEnvironment,
+        ...options,
         ...(access.unixSocket !== undefined && { unixSocket: access.unixSocket }),
         ...(access.proxy && { proxy: access.proxy }),
       }),
+      options,
     );
   }
 
   /** Sends a request; a GET is sent again if the connection turns out to have been closed while it was idle. */
   async request(request: ApiRequest): Promise<Response> {
-    const options = request.signal ? { signal: request.signal } : {};
+    const options = { ...this.#options, ...(request.signal && { signal: request.signal }) };
     const message = this.#message(request);
     const idle = this.#takeIdle();
     if (idle) {
@@ -80,13 +90,13 @@ export class SocketTransport implements Transport {
   async openWebSocket(request: WebSocketRequest): Promise<MessageSocket> {
     const handshake = new ClientHandshake(request.protocols);
     const message = this.#message({ ...request, method: "GET", headers: [...request.headers, ...handshake.headers] });
-    const options = request.signal ? { signal: request.signal } : {};
+    const options = { ...this.#options, ...(request.signal && { signal: request.signal }) };
     const connection = this.#takeIdle() ?? await this.#open(request.signal);
     this.#connections.delete(connection); // From here on it belongs to the socket.
     try {
       const { head, duplex } = await connection.upgrade(message, options);
       const protocol = await handshake.verify(head);
-      return new WebSocketConnection(duplex, { role: "client", protocol, ping: PING });
+      return new WebSocketConnection(duplex, { role: "client", protocol, ping: PING, reuseBuffer: true });
     } catch (cause) {
       connection.close();
       if (cause instanceof UpgradeRefusedError) {

@@ -84,14 +84,28 @@ export async function resolvePod(
   const base = `${type.prefix}/namespaces/${encodeURIComponent(options.namespace)}`;
   const path = `${base}/${type.plural}/${encodeURIComponent(name)}`;
   const get = { ...(options.signal && { signal: options.signal }) };
-  if (type === POD) return await reader.get<PodObject>(path, get);
-  const owner = await reader.get<Owner>(path, get);
+  if (type === POD) return await getNamespaced<PodObject>(reader, path, options);
+  const owner = await getNamespaced<Owner>(reader, path, options);
   const selector = selectorOf(type, owner);
   const pods = `/api/v1/namespaces/${encodeURIComponent(options.namespace)}/pods`;
   const list = await reader.get<PodList>(pods, { ...get, query: new URLSearchParams({ labelSelector: selector }) });
   const best = list.items.toSorted(compareActivity)[0];
   if (best) return best;
   return await waitForPod(reader, pods, selector, list.metadata?.resourceVersion ?? "", options);
+}
+
+/** GETs an object; if it is missing because its namespace is, the error says that. */
+async function getNamespaced<T>(reader: ObjectReader, path: string, options: ResolvePodOptions): Promise<T> {
+  const get = options.signal ? { signal: options.signal } : {};
+  try {
+    return await reader.get<T>(path, get);
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.code !== 404) throw error;
+    const response = await reader.request(`/api/v1/namespaces/${encodeURIComponent(options.namespace)}`, get);
+    if (response.status === 404) throw await ApiError.from(response);
+    await response.body?.cancel(); // It is there, or the caller may not know: the first answer counts.
+    throw error;
+  }
 }
 
 interface Owner {

@@ -162,8 +162,17 @@ Deno.test("resolvePod() reads every form of target", async () => {
 
 Deno.test("resolvePod() says what is wrong with a target", async () => {
   const base = "/api/v1/namespaces/shop";
-  const api = cluster({ [`${base}/services/headless`]: { metadata: { name: "headless" }, spec: {} } });
+  const api = cluster({
+    [base]: { metadata: { name: "shop" } },
+    [`${base}/services/headless`]: { metadata: { name: "headless" }, spec: {} },
+  });
   await assertRejects(() => api.resolvePod("nope"), ApiError, "no /api/v1/namespaces/shop/pods/nope");
+  await assertRejects(
+    () => api.resolvePod("nope", { namespace: "gone" }),
+    ApiError,
+    "no /api/v1/namespaces/gone",
+    "the namespace is what is missing",
+  );
   await assertRejects(() => api.resolvePod("cm/x"), TargetError, '"cm"');
   for (const bad of ["pod/", "/x", "pod/x/y"]) await assertRejects(() => api.resolvePod(bad), TargetError, "single");
   await assertRejects(
