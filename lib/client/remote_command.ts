@@ -119,13 +119,17 @@ export class RemoteCommand {
     if (this.#options.stdin === "piped") {
       throw new TypeError("Cannot get the output of a command whose stdin is piped: use spawn()");
     }
-    await using process = await this.spawn();
-    const [stdout, stderr, status] = await Promise.all([
-      this.#options.stdout === "inherit" ? new Uint8Array() : collect(process.stdout),
-      this.#options.stderr === "inherit" ? new Uint8Array() : collect(process.stderr),
-      process.status,
-    ]);
-    return { ...status, stdout, stderr };
+    const process = await this.spawn();
+    try {
+      const [stdout, stderr, status] = await Promise.all([
+        (this.#options.stdout ?? "piped") === "piped" ? collect(process.stdout) : new Uint8Array(),
+        (this.#options.stderr ?? "piped") === "piped" ? collect(process.stderr) : new Uint8Array(),
+        process.status,
+      ]);
+      return { ...status, stdout, stderr };
+    } finally {
+      process.close(); // Not `await using`: Node 22 does not know the syntax.
+    }
   }
 }
 

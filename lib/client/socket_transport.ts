@@ -32,7 +32,8 @@ export class SocketTransport implements Transport {
   readonly #endpoint: Endpoint;
   readonly #dialer: Dialer;
   readonly #options: SocketTransportOptions;
-  readonly #connections = new Set<HttpConnection>();
+  /** With when a request was last sent on each, as `performance.now()`. */
+  readonly #connections = new Map<HttpConnection, number>();
 
   /** A transport to the API server at `server`, over what `dialer` opens. */
   constructor(server: URL, dialer: Dialer, options: SocketTransportOptions = {}) {
@@ -91,12 +92,18 @@ export class SocketTransport implements Transport {
     const handshake = new ClientHandshake(request.protocols);
     const message = this.#message({ ...request, method: "GET", headers: [...request.headers, ...handshake.headers] });
     const options = { ...this.#options, ...(request.signal && { signal: request.signal }) };
-    const connection = this.#takeIdle() ?? await this.#open(request.signal);
+    // A command must not be sent twice: only a connection that no server has grown tired of yet will do.
+    const connection = this.#takeIdle(FRESH) ?? await this.#open(request.signal);
     this.#connections.delete(connection); // From here on it belongs to the socket.
     try {
       const { head, duplex } = await connection.upgrade(message, options);
-      const protocol = await handshake.verify(head);
-      return new WebSocketConnection(duplex, { role: "client", protocol, ping: PING, reuseBuffer: true });
+      try {
+        const protocol = await handshake.verify(head);
+        return new WebSocketConnection(duplex, { role: "client", protocol, ping: PING, reuseBuffer: true });
+      } catch (error) {
+        duplex.close();
+        throw error;
+      }
     } catch (cause) {
       connection.close();
       if (cause instanceof UpgradeRefusedError) {
@@ -117,20 +124,23 @@ export class SocketTransport implements Transport {
 
   /** Closes idle connections, and those whose answer nobody has read to the end. */
   close(): void {
-    for (const connection of this.#connections) connection.close();
+    for (const connection of this.#connections.keys()) connection.close();
     this.#connections.clear();
   }
 
-  #takeIdle(): HttpConnection | undefined {
-    for (const connection of this.#connections) {
-      if (connection.reusable) return connection;
+  #takeIdle(maxAge = Infinity): HttpConnection | undefined {
+    const now = performance.now();
+    for (const [connection, used] of this.#connections) {
+      if (!connection.reusable || now - used > maxAge) continue;
+      this.#connections.set(connection, now);
+      return connection;
     }
     return undefined;
   }
 
   async #open(signal: AbortSignal | undefined): Promise<HttpConnection> {
     const connection = new HttpConnection(await this.#dialer(this.#endpoint, signal ? { signal } : {}));
-    this.#connections.add(connection);
+    this.#connections.set(connection, performance.now());
     return connection;
   }
 
@@ -148,6 +158,9 @@ export class SocketTransport implements Transport {
     };
   }
 }
+
+/** So long after its last request an idle connection is surely still open, in milliseconds. */
+const FRESH = 5_000;
 
 /** As client-go's heartbeat (`tools/remotecommand/websocket.go`), in milliseconds. */
 const PING = { interval: 5_000, timeout: 60_000 };

@@ -3,12 +3,10 @@
  * are compared.
  */
 import { assert, assertEquals } from "@std/assert";
+import { denoFlags, ROOT } from "../offline/flags.ts";
 import { DIFFERENCES } from "./differences.ts";
 import { type Ground, ground, type NodeName, type RunResult, type ServerName } from "./ground.ts";
 import { type Invocation, INVOCATIONS } from "./invocations.ts";
-
-const CLI = new URL("../../cli.ts", import.meta.url).pathname;
-const CONFIG = new URL("../../deno.offline.json", import.meta.url).pathname;
 
 /** The rows that speak WebSocket. */
 const ROWS: ReadonlyArray<{ readonly server: ServerName; readonly node: NodeName }> = [
@@ -137,7 +135,8 @@ for (const { server, node } of ROWS) {
   Deno.test(`podwire does as kubectl does on ${server}/${node}`, async (t) => {
     const cluster = await ground();
     const kubectl = [cluster.kubectlPath("1.36")];
-    const podwire = [Deno.execPath(), "run", "-A", "--no-check", "--config", CONFIG, "--no-lock", CLI];
+    const cli = new URL("cli.ts", ROOT).pathname;
+    const podwire = [Deno.execPath(), "run", "-A", "--no-check", ...await denoFlags(), cli];
     await withFixtures(cluster, node, async (namespace) => {
       for (const invocation of INVOCATIONS) {
         const line = `${invocation.args.join(" ")}${invocation.user ? ` (as ${invocation.user})` : ""}`;

@@ -7,18 +7,7 @@
  * @module
  */
 
-const ROOT = new URL("../../", import.meta.url);
-const JSR = Deno.env.get("JSR_URL") ?? "https://jsr.io/";
-
-async function jsrAnswers(): Promise<boolean> {
-  try {
-    const response = await fetch(new URL("@std/assert/meta.json", JSR), { signal: AbortSignal.timeout(5_000) });
-    await response.body?.cancel();
-    return response.ok;
-  } catch {
-    return false; // Out of reach, for whatever reason: that is the question.
-  }
-}
+import { denoFlags, ROOT } from "./flags.ts";
 
 async function deno(args: readonly string[], cwd: URL | string = ROOT): Promise<number> {
   const child = new Deno.Command(Deno.execPath(), { args: [...args], cwd }).spawn();
@@ -57,6 +46,7 @@ async function copyTree(path: string, to: string): Promise<void> {
 }
 
 const [subcommand = "help", ...args] = Deno.args;
-if (await jsrAnswers()) Deno.exit(await deno([subcommand, ...args]));
-if (subcommand === "doc") Deno.exit(await docWithLinks(args));
-Deno.exit(await deno([subcommand, "--config", "deno.offline.json", "--no-lock", ...args]));
+const flags = await denoFlags();
+Deno.exit(
+  subcommand === "doc" && flags.length > 0 ? await docWithLinks(args) : await deno([subcommand, ...flags, ...args]),
+);
