@@ -1,0 +1,183 @@
+/**
+ * Listening on a unix socket or a loopback port.
+ *
+ * @module
+ */
+import { type Duplex, PodwireError } from "../bytes/mod.ts";
+
+/** The host cannot listen where it was told to. */
+export class ListenError extends PodwireError {
+  /** The class's name. */
+  override name = "ListenError";
+}
+
+/** A client's connection ended in the middle of something. */
+export class ConnectionError extends PodwireError {
+  /** The class's name. */
+  override name = "ConnectionError";
+}
+
+/** Where to listen. */
+export type ListenAddress =
+  | { readonly transport: "unix"; readonly path: string }
+  | { readonly transport: "tcp"; readonly hostname: string; readonly port: number };
+
+/** A listening socket that hands out {@linkcode Duplex} connections. */
+export class SocketListener {
+  /** Where it listens, with the port that it got. */
+  readonly address: ListenAddress;
+  readonly #listener: Deno.Listener<Deno.Conn<Deno.Addr>, Deno.Addr>;
+  #wake: (() => void) | undefined;
+  #closed = false;
+
+  private constructor(listener: Deno.Listener<Deno.Conn<Deno.Addr>, Deno.Addr>, address: ListenAddress) {
+    this.#listener = listener;
+    this.address = address;
+  }
+
+  /**
+   * Listens.
+   *
+   * A unix socket is for its owner alone, mode 0600 from its first moment. One that is left from before is
+   * removed, but only when nobody answers on it.
+   *
+   * @throws {ListenError} If the address is in use, is none of the loopback, or cannot be had.
+   */
+  static async listen(address: ListenAddress): Promise<SocketListener> {
+    if (address.transport === "unix") {
+      await removeStale(address.path);
+      return new SocketListener(listenPrivately(address.path), address);
+    }
+    const { hostname, port } = address;
+    if (!isLoopback(hostname)) throw new ListenError(`${hostname} is not an address of this machine's loopback`);
+    try {
+      const listener = Deno.listen({ hostname, port });
+      return new SocketListener(listener, { ...address, port: listener.addr.port });
+    } catch (cause) {
+      throw new ListenError(`cannot listen on ${hostname} port ${port}: ${(cause as Error).message}`, { cause });
+    }
+  }
+
+  /** Accepts connections until {@linkcode SocketListener.close}, at most `limit` open at a time: further ones wait. */
+  async *connections(limit: number): AsyncGenerator<Duplex> {
+    let open = 0;
+    const release = () => {
+      open--;
+      this.#wake?.();
+    };
+    while (!this.#closed) {
+      if (open >= limit) {
+        await new Promise<void>((resolve) => this.#wake = resolve);
+        continue;
+      }
+      let connection: Deno.Conn<Deno.Addr>;
+      try {
+        connection = await this.#listener.accept();
+      } catch (error) {
+        if (this.#closed) return;
+        if (error instanceof Deno.errors.ConnectionAborted || error instanceof Deno.errors.ConnectionReset) continue;
+        throw new ListenError(`cannot accept connections any more: ${(error as Error).message}`, { cause: error });
+      }
+      open++;
+      yield new SocketDuplex(connection, release);
+    }
+  }
+
+  /** Stops listening, and removes a unix socket. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#listener.close();
+    this.#wake?.();
+    if (this.address.transport === "unix") await removeIfThere(this.address.path);
+  }
+}
+
+/** A connection of the runtime as a {@linkcode Duplex}. */
+class SocketDuplex implements Duplex {
+  readonly #connection: Deno.Conn<Deno.Addr>;
+  readonly #onClose: () => void;
+  #lastWrite: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(connection: Deno.Conn<Deno.Addr>, onClose: () => void) {
+    this.#connection = connection;
+    this.#onClose = onClose;
+    if ("setNoDelay" in connection) (connection as Deno.TcpConn).setNoDelay(true);
+  }
+
+  async read(into: Uint8Array): Promise<number | null> {
+    try {
+      return await this.#connection.read(into);
+    } catch (cause) {
+      throw new ConnectionError("the client's connection broke", { cause });
+    }
+  }
+
+  write(data: Uint8Array): Promise<void> {
+    const write = this.#lastWrite.then(() => this.#writeAll(data));
+    this.#lastWrite = write.catch(() => {}); // The writer of this one learns of it; the next one will by itself.
+    return write;
+  }
+
+  async closeWrite(): Promise<void> {
+    await this.#lastWrite;
+    try {
+      await this.#connection.closeWrite();
+    } catch (cause) {
+      throw new ConnectionError("the client's connection broke", { cause });
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#connection.close();
+    this.#onClose();
+  }
+
+  async #writeAll(data: Uint8Array): Promise<void> {
+    try {
+      for (let at = 0; at < data.length;) at += await this.#connection.write(data.subarray(at));
+    } catch (cause) {
+      throw new ConnectionError("the client's connection broke", { cause });
+    }
+  }
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === "localhost" || hostname === "::1" || /^127(\.\d{1,3}){3}$/.test(hostname);
+}
+
+async function removeStale(path: string): Promise<void> {
+  try {
+    if (!(await Deno.lstat(path)).isSocket) throw new ListenError(`${path} exists and is not a socket`);
+    const connection = await Deno.connect({ transport: "unix", path });
+    connection.close();
+  } catch (error) {
+    if (error instanceof ListenError) throw error;
+    if (error instanceof Deno.errors.NotFound) return;
+    if (error instanceof Deno.errors.ConnectionRefused) return await removeIfThere(path);
+    throw new ListenError(`cannot use ${path}: ${(error as Error).message}`, { cause: error });
+  }
+  throw new ListenError(`somebody listens on ${path} already`);
+}
+
+function listenPrivately(path: string): Deno.UnixListener {
+  const before = Deno.umask(0o177);
+  try {
+    return Deno.listen({ transport: "unix", path });
+  } catch (cause) {
+    throw new ListenError(`cannot listen on ${path}: ${(cause as Error).message}`, { cause });
+  } finally {
+    Deno.umask(before);
+  }
+}
+
+async function removeIfThere(path: string): Promise<void> {
+  try {
+    await Deno.remove(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
