@@ -142,18 +142,12 @@ export class RemoteCommandSession {
    * @throws {DisconnectedError} If the session broke.
    */
   async writeStdin(data: Uint8Array): Promise<void> {
-    for (let sent = 0; sent < data.length; sent += MAX_PAYLOAD) {
-      if (this.#stdinEnded) throw this.#ended ? await this.ended : new StdinClosedError(this.#bytesSent);
-      const part = data.subarray(sent, sent + MAX_PAYLOAD);
-      try {
-        await this.#socket.send(...this.#codec.encode(Channel.STDIN, part));
-      } catch {
-        // The server may have answered before it closed: what it said counts more than the failed
-        // write, and an end without an answer has the write's own cause.
-        throw await this.ended;
-      }
-      this.#bytesSent += part.length;
+    // All at once: the socket puts several messages into one write.
+    const sends: Promise<void>[] = [];
+    for (let start = 0; start < data.length; start += MAX_PAYLOAD) {
+      sends.push(this.#sendStdin(data.subarray(start, start + MAX_PAYLOAD)));
     }
+    await Promise.all(sends);
   }
 
   /**
@@ -189,6 +183,18 @@ export class RemoteCommandSession {
     // A reader that stopped reading must not keep the session waiting.
     this.stdout.fail(reason);
     this.stderr.fail(reason);
+  }
+
+  async #sendStdin(part: Uint8Array): Promise<void> {
+    if (this.#stdinEnded) throw this.#ended ? await this.ended : new StdinClosedError(this.#bytesSent);
+    try {
+      await this.#socket.send(...this.#codec.encode(Channel.STDIN, part));
+    } catch {
+      // The server may have answered before it closed: what it said counts more than the failed
+      // write, and an end without an answer has the write's own cause.
+      throw await this.ended;
+    }
+    this.#bytesSent += part.length;
   }
 
   async #run(): Promise<number> {
