@@ -22,7 +22,8 @@
  * @module
  */
 export * from "./lib/client/mod.ts";
-export { PodwireError } from "./lib/bytes/mod.ts";
+export { type Duplex, PodwireError } from "./lib/bytes/mod.ts";
+export type { CloseInfo, MessageSocket } from "./lib/websocket/mod.ts";
 export {
   ChannelProtocolError,
   DisconnectedError,
@@ -32,5 +33,5 @@ export {
   StdinClosedError,
   type TerminalSize,
 } from "./lib/channels/mod.ts";
-export { type ClientCertificate, DialError, type Dialer, type Endpoint, type Hop } from "./lib/dial/mod.ts";
+export { type ClientCertificate, type Dialer, DialError, type Endpoint, type Hop } from "./lib/dial/mod.ts";
 export { ConfigError, CredentialsError } from "./lib/kubeconfig/errors.ts";

@@ -81,14 +81,14 @@ interface Dependency {
   readonly isDynamic?: boolean;
 }
 
-Deno.test("deno.offline.json is deno.json with links and without tasks", async () => {
+Deno.test("deno.offline.json is deno.json without tasks and with links to the stand-ins", async () => {
   const online = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
   const offline = JSON.parse(await Deno.readTextFile(new URL("deno.offline.json", ROOT)));
-  const { tasks: _tasks, ...settings } = online;
-  const { links, ...offlineSettings } = offline;
-  assertEquals(offlineSettings, settings);
-  assert(links.length > 0);
-  assertEquals(online.links, undefined);
+  assert(offline.links.length > 0);
+  // What the package imports has to be published with it, or the dry run fails.
+  online.publish.exclude.push("!tests/offline/encoding/");
+  const { tasks: _, ...settings } = online;
+  assertEquals(offline, { ...settings, links: offline.links });
 });
 
 Deno.test("VERSION is the version of deno.json", async () => {
