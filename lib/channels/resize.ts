@@ -36,7 +36,8 @@ export class ResizeDecoder {
       end >= 0;
       end = this.#text.indexOf("}")
     ) {
-      const size = parseSize(this.#text.slice(0, end + 1));
+      // From the last brace on, so that whatever stands in front costs no size.
+      const size = parseSize(this.#text.slice(Math.max(0, this.#text.lastIndexOf("{", end)), end + 1));
       this.#text = this.#text.slice(end + 1);
       if (size) sizes.push(size);
     }

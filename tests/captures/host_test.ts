@@ -53,10 +53,10 @@ const DIFFERENT: Record<
     reason: "the old row does not speak v5; the host does",
   }),
   "v5-badresize-default": {
-    reason: "a bad size wedges nothing (protocol.md A.12 b); the one that follows at once is taken for its rest",
+    reason: "a bad size wedges nothing (protocol.md A.12 b), and costs none of those after it",
     expect: (recorded) => ({
       ...recorded,
-      channels: { 1: "stty size\n0 0", 3: SUCCESS },
+      channels: { 1: "stty size\n21 77", 3: SUCCESS },
       closes: [1000],
       order: ["data", "status", "close"],
     }),

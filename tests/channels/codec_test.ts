@@ -120,6 +120,7 @@ Deno.test("ResizeDecoder reads split, joined and lower-case sizes and survives b
     rows: 2,
   }]);
   assertEquals(decoder.decode(utf8('{"Width":-1,"Height":2}{"Width":"x"}{]}')), []);
+  assertEquals(decoder.decode(utf8('xx{"Width":5,"Height":6}')), [{ columns: 5, rows: 6 }]);
   assertEquals(decoder.decode(utf8("x".repeat(5000))), []);
   assertEquals(decoder.decode(utf8('{"Width":3,"Height":4}')), [{ columns: 3, rows: 4 }]);
 });
