@@ -56,28 +56,6 @@ export class CombinedCredentials implements Credentials {
   }
 }
 
-/**
- * Credentials that never change: what `new Cluster({ server, token })` has. Unlike those of a
- * kubeconfig they are also given to a server that is not https; the caller chose both.
- *
- * @throws {CredentialsError} when a value cannot stand in a header.
- *
- * @example
- * ```ts
- * import { staticCredentials } from "./mod.ts";
- *
- * const credentials = staticCredentials({ token: "abc" });
- * console.log(await credentials.headers()); // [["Authorization", "Bearer abc"]]
- * ```
- */
-export function staticCredentials(
-  options: { readonly token?: string; readonly headers?: Iterable<readonly [name: string, value: string]> } = {},
-): Credentials {
-  const headers = [...options.headers ?? []];
-  if (options.token) headers.unshift(["Authorization", `Bearer ${options.token}`]);
-  return new CombinedCredentials([], headers);
-}
-
 /** Basic authentication (RFC 7617), the text as UTF-8. */
 export function basicAuthorization(username: string, password: string): string {
   const bytes = new TextEncoder().encode(`${username}:${password}`);

@@ -5,7 +5,6 @@
  * @module
  */
 export type { ClusterAccess, Credentials } from "./access.ts";
-export { staticCredentials } from "./credentials.ts";
 export { ConfigError, CredentialsError, type Position } from "./errors.ts";
 export type { HostEnvironment, RunOptions, RunResult } from "./host.ts";
 export {

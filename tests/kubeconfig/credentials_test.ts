@@ -1,5 +1,5 @@
-import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { ConfigError, CredentialsError, loadAccess, staticCredentials } from "../../lib/kubeconfig/mod.ts";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { ConfigError, CredentialsError, loadAccess } from "../../lib/kubeconfig/mod.ts";
 import { type FakeHost, hostWith, kubeconfig, systemError } from "./fake_host.ts";
 
 const FILE = "/home/me/.kube/token";
@@ -171,17 +171,6 @@ Deno.test("oidc names what is missing, and does not quote a token that is none",
     const error = await assertRejects(() => loadAccess({}, hostWith(oidc(config))), ConfigError, text);
     assertEquals([error.key, Deno.inspect(error).includes("hunter2")], ["users[0].user.auth-provider", false]);
   }
-});
-
-Deno.test("staticCredentials() gives a token and headers, and no certificate", async () => {
-  const credentials = staticCredentials({ token: "abc", headers: [["X-Tenant", "a"], ["X-Tenant", "b"]] });
-  const headers: Array<[string, string]> = [["Authorization", "Bearer abc"], ["X-Tenant", "a"], ["X-Tenant", "b"]];
-  assertEquals(await credentials.headers(), headers);
-  credentials.invalidate();
-  assertEquals(await credentials.headers(), headers);
-  assertEquals(await credentials.clientCertificate(), undefined);
-  assertEquals(await staticCredentials().headers(), []);
-  assertThrows(() => staticCredentials({ token: "a\nb" }), CredentialsError, "line break");
 });
 
 Deno.test("nothing that is loaded shows a secret when it is printed or serialized", async () => {
