@@ -1,0 +1,52 @@
+/**
+ * What a command is: what it is called, what it takes, how its help reads, and what it does.
+ *
+ * @module
+ */
+import type { Cluster } from "../client/mod.ts";
+import type { FlagDefinitions, FlagValues } from "./flags.ts";
+
+/** A command. */
+export interface Command<D extends FlagDefinitions = FlagDefinitions> {
+  /** Its name on the command line. */
+  readonly name: string;
+  /** What it does, in sentences. */
+  readonly description: string;
+  /** How it is called, without the program's name. */
+  readonly usage: string;
+  /** Examples: what for, and the command line. */
+  readonly examples: ReadonlyArray<readonly [purpose: string, commandLine: string]>;
+  /** Its own flags. */
+  readonly flags: D;
+  /** `true`, or the release that removes it, once it shall go. */
+  readonly deprecated?: true | string;
+  /** What Deno must permit, beside what every command needs. */
+  readonly permissions: readonly string[];
+  /**
+   * Runs it.
+   *
+   * @returns The exit code.
+   */
+  run(invocation: Invocation<D>): Promise<number>;
+}
+
+/** One run of a command. */
+export interface Invocation<D extends FlagDefinitions = FlagDefinitions> {
+  /** The program and the command: `podwire exec`. */
+  readonly commandPath: string;
+  /** The command's own flags. */
+  readonly flags: FlagValues<D>;
+  /** The words before `--`. */
+  readonly words: readonly string[];
+  /** The words after `--`; `undefined` without one. */
+  readonly rest: readonly string[] | undefined;
+  /** The options that every request to the server takes: `--request-timeout`. Ask anew for each. */
+  requestOptions(): { readonly signal?: AbortSignal };
+  /** The cluster that the global flags and the kubeconfig name. */
+  connect(): Promise<Cluster>;
+}
+
+/** Gives a command's `run` the types of its flags. */
+export function defineCommand<const D extends FlagDefinitions>(command: Command<D>): Command<D> {
+  return command;
+}

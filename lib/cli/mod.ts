@@ -1,0 +1,6 @@
+/**
+ * The command line of podwire.
+ *
+ * @module
+ */
+export { main } from "./main.ts";

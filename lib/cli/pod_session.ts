@@ -1,0 +1,181 @@
+/**
+ * A command in a container with this process's own standard streams: what exec and attach share.
+ *
+ * @module
+ */
+import { PodwireError } from "../bytes/mod.ts";
+import { StdinClosedError } from "../channels/mod.ts";
+import type { RemoteCommand, RemoteCommandOptions, RemoteProcess } from "../client/mod.ts";
+import type { FlagDefinitions } from "./flags.ts";
+import { DetachKeys } from "./detach_keys.ts";
+import { copyAll, writeText } from "./standard_streams.ts";
+import { RawTerminal } from "./terminal.ts";
+
+/** The flags that exec and attach have in common. */
+export const SESSION_FLAGS = {
+  "container": {
+    kind: "string",
+    short: "c",
+    help:
+      "Container to go into. By default the one that the pod's annotation kubectl.kubernetes.io/default-container " +
+      "names, else its first one",
+  },
+  "pod-running-timeout": {
+    kind: "duration",
+    default: "1m0s",
+    help: "How long to wait for a first pod of a workload or service (5s, 2m, 3h; more than zero)",
+  },
+  "quiet": { kind: "boolean", short: "q", help: "Print what the container prints, nothing else" },
+  "stdin": { kind: "boolean", short: "i", help: "Pass stdin to the container" },
+  "tty": { kind: "boolean", short: "t", help: "Stdin is a terminal, and the command gets one too" },
+} as const satisfies FlagDefinitions;
+
+/** How a session meets this process's streams. */
+export interface SessionOptions {
+  /** `-i`: standard input is passed on. */
+  readonly stdin: boolean;
+  /** `-t`: the command gets a terminal, if there is one here. */
+  readonly tty: boolean;
+  /** `-q`: nothing is printed but what the container prints. */
+  readonly quiet: boolean;
+  /** The container. */
+  readonly container: string;
+  /** Keys that end the session from a terminal. */
+  readonly detachKeys?: Uint8Array;
+  /** Make the far side draw its screen anew, by a size that changes. */
+  readonly redraw?: boolean;
+  /** Printed on stderr before the terminal goes raw and the command is started. */
+  readonly greeting?: string;
+}
+
+/** How a session ended. */
+export interface SessionEnd {
+  /** The command's exit code. */
+  readonly code: number;
+  /** Whether the terminal here was raw. */
+  readonly raw: boolean;
+}
+
+/**
+ * Runs a command, and copies this process's standard streams to and from it until it ends.
+ *
+ * @param start Makes the command, with the options for it.
+ */
+export async function runSession(
+  start: (options: RemoteCommandOptions) => RemoteCommand,
+  options: SessionOptions,
+): Promise<SessionEnd> {
+  const isTerminal = Deno.stdin.isTerminal();
+  const raw = options.stdin && options.tty && isTerminal;
+  const note = async (text: string) => {
+    if (!options.quiet) await writeText(Deno.stderr, `${text}\n`);
+  };
+  if (options.stdin && options.tty && !isTerminal) {
+    await note("Unable to use a TTY - input is not a terminal or the right kind of file");
+  }
+  if (options.greeting) await note(options.greeting);
+  using terminal = raw ? new RawTerminal() : undefined;
+  const size = terminal?.size;
+  await using remote = await start({
+    container: options.container,
+    stdin: options.stdin ? "piped" : "null",
+    tty: raw,
+    ...(size && { size: options.redraw ? { columns: size.columns + 1, rows: size.rows + 1 } : size }),
+    onNotice: (text) => void note(`note: ${text}${raw ? "\r" : ""}`).catch(() => {}), // For who still reads them.
+  }).spawn();
+  if (size && options.redraw) resize(remote, size);
+  terminal?.watchSize((size) => resize(remote, size));
+
+  const input = options.stdin ? new InputCopy(remote, options.detachKeys) : undefined;
+  let code: number;
+  try {
+    [{ code }] = await Promise.all([
+      remote.status,
+      copyAll(remote.stdout, Deno.stdout),
+      copyAll(remote.stderr, Deno.stderr),
+    ]);
+  } finally {
+    remote.close();
+    await input?.stop();
+  }
+  if (input && input.left > 0 && !isTerminal) {
+    await note(
+      `note: the command ended before its input did: ${input.sent} bytes were sent, at least ${input.left} were left`,
+    );
+  }
+  return { code, raw };
+}
+
+function resize(remote: RemoteProcess, size: { columns: number; rows: number }): void {
+  remote.resize(size).catch(() => {}); // A broken session says so by its status.
+}
+
+/** What one read from standard input may bring, in bytes. */
+const INPUT_BUFFER = 256 * 1024;
+
+/** How long a read of input that lies ready takes at most, in milliseconds: far more than it needs. */
+const LAST_READ = 10;
+
+/** Copies standard input to a command until either ends. */
+class InputCopy {
+  /** Bytes that the command's transport has taken. */
+  sent = 0;
+  readonly #reader = Deno.stdin.readable.getReader({ mode: "byob" });
+  readonly #copied: Promise<void>;
+  #read = 0;
+
+  constructor(remote: RemoteProcess, detachKeys: Uint8Array | undefined) {
+    this.#copied = this.#copy(remote, detachKeys && new DetachKeys(detachKeys));
+  }
+
+  /** Bytes that were read here and that the command did not take. */
+  get left(): number {
+    return this.#read - this.sent;
+  }
+
+  /** Stops reading once the session is over: a pending read would keep the process alive. */
+  async stop(): Promise<void> {
+    // Input that lies ready is still read, to be counted as left.
+    const { promise: waited, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, LAST_READ);
+    await Promise.race([this.#copied, waited]);
+    clearTimeout(timer);
+    await this.#reader.cancel().catch(() => {}); // Input that broke has ended the session: its status says so.
+    await this.#copied;
+  }
+
+  async #copy(remote: RemoteProcess, keys: DetachKeys | undefined): Promise<void> {
+    const writer = remote.stdin.getWriter();
+    try {
+      let buffer = new ArrayBuffer(INPUT_BUFFER);
+      for (;;) {
+        const { done, value } = await this.#readOrAbort(writer, new Uint8Array(buffer));
+        if (done) break;
+        const { passed, detached } = keys?.filter(value) ?? { passed: value, detached: false };
+        this.#read += passed.length;
+        await writer.write(passed);
+        this.sent += passed.length;
+        if (detached) break;
+        buffer = value.buffer;
+      }
+      await writer.close();
+    } catch (error) {
+      // That the session is over is no news: its status says how. Of the last chunk a part may have been sent.
+      if (error instanceof StdinClosedError) this.sent = error.bytesSent;
+    }
+  }
+
+  /** Reads; input that breaks off ends the session, and is never taken for the end of the input. */
+  async #readOrAbort(
+    writer: WritableStreamDefaultWriter<Uint8Array>,
+    buffer: Uint8Array<ArrayBuffer>,
+  ): Promise<ReadableStreamReadResult<Uint8Array<ArrayBuffer>>> {
+    try {
+      return await this.#reader.read(buffer);
+    } catch (cause) {
+      const reason = new PodwireError(`cannot read standard input: ${(cause as Error).message}`, { cause });
+      await writer.abort(reason);
+      throw reason;
+    }
+  }
+}
