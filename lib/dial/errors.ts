@@ -56,7 +56,7 @@ export interface UpgradeRefusal {
   readonly body: string;
 }
 
-/** The server answered an upgrade with something other than 101. */
+/** The server answered an upgrade with something other than a 101 to what was asked for. */
 export class UpgradeRefusedError extends PodwireError implements UpgradeRefusal {
   /** The class's name. */
   override name = "UpgradeRefusedError";
@@ -71,7 +71,11 @@ export class UpgradeRefusedError extends PodwireError implements UpgradeRefusal 
 
   /** An error for that answer. */
   constructor(refusal: UpgradeRefusal) {
-    super(`the server refused to upgrade: ${refusal.status} ${refusal.statusText}`.trimEnd());
+    super(
+      refusal.status === 101
+        ? "the server answered 101, but not to what it was asked for"
+        : `the server refused to upgrade: ${refusal.status} ${refusal.statusText}`.trimEnd(),
+    );
     this.status = refusal.status;
     this.statusText = refusal.statusText;
     this.headers = refusal.headers;

@@ -14,12 +14,6 @@ export {
   type UpgradeRefusal,
   UpgradeRefusedError,
 } from "./errors.ts";
-export {
-  HttpConnection,
-  type HttpOptions,
-  type HttpRequest,
-  type HttpResponse,
-  type ResponseHead,
-  type Upgraded,
-} from "./http.ts";
+export { HttpConnection, type HttpOptions, type HttpResponse, type Upgraded } from "./http.ts";
+export type { HttpRequest, ResponseHead } from "./http_head.ts";
 export { type GetEnv, proxyFor } from "./proxy.ts";

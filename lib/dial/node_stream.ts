@@ -1,9 +1,10 @@
 /**
- * Between Node's streams and duplexes, both ways; loaded only where it is needed.
+ * Between Node's streams and duplexes, both ways. Types only come from Node: a bundle of podwire has to load in a
+ * browser.
  *
  * @module
  */
-import { Duplex as NodeStream } from "node:stream";
+import type { Duplex as NodeStream } from "node:stream";
 import { type Duplex, PodwireError } from "../bytes/mod.ts";
 
 /** Waits until `stream` has emitted `event`; an abort destroys it. */
@@ -97,7 +98,9 @@ export class NodeDuplex implements Duplex {
  * A duplex as a Node stream, for `node:tls` to run over. It reads on only while `hasRoom` says so:
  * Deno's `node:tls` takes whatever its lower stream gives, however much lies unread above.
  */
-export class LowerStream extends NodeStream {
+export class LowerStream {
+  /** The stream; it owns the duplex. */
+  readonly stream: NodeStream;
   /** Whether more may be read. */
   hasRoom: () => boolean = () => true;
   readonly #duplex: Duplex;
@@ -105,37 +108,27 @@ export class LowerStream extends NodeStream {
   #wanted = false;
   #reading = false;
 
-  /** A stream over `duplex`, which it owns. */
-  constructor(duplex: Duplex) {
-    super({ allowHalfOpen: true });
+  /** A stream of Node's class `Stream` over `duplex`. */
+  constructor(duplex: Duplex, Stream: typeof NodeStream) {
     this.#duplex = duplex;
+    this.stream = new Stream({
+      allowHalfOpen: true,
+      read: () => {
+        this.#wanted = true;
+        this.poke();
+      },
+      write: (chunk: Uint8Array, _encoding, done) => void duplex.write(chunk).then(() => done(), done),
+      final: (done) => void duplex.closeWrite().then(() => done(), done),
+      destroy: (error, done) => {
+        duplex.close();
+        done(error);
+      },
+    });
   }
 
   /** Looks again whether there is room. */
   poke(): void {
     if (this.#wanted && !this.#reading && this.hasRoom()) void this.#pull();
-  }
-
-  /** Called by the stream when it wants data. */
-  override _read(): void {
-    this.#wanted = true;
-    this.poke();
-  }
-
-  /** Called by the stream to write. */
-  override _write(chunk: Uint8Array, _encoding: string, done: (error?: Error | null) => void): void {
-    this.#duplex.write(chunk).then(() => done(), done);
-  }
-
-  /** Called by the stream when everything is written. */
-  override _final(done: (error?: Error | null) => void): void {
-    this.#duplex.closeWrite().then(() => done(), done);
-  }
-
-  /** Called by the stream at its end. */
-  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    this.#duplex.close();
-    done(error);
   }
 
   async #pull(): Promise<void> {
@@ -144,10 +137,10 @@ export class LowerStream extends NodeStream {
     try {
       const n = await this.#duplex.read(this.#buffer);
       this.#reading = false;
-      this.push(n === null ? null : this.#buffer.slice(0, n));
+      this.stream.push(n === null ? null : this.#buffer.slice(0, n));
     } catch (error) {
       this.#reading = false;
-      this.destroy(error as Error);
+      this.stream.destroy(error as Error);
     }
   }
 }

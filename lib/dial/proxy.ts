@@ -4,7 +4,7 @@
  * @module
  */
 import { type Duplex, PodwireError } from "../bytes/mod.ts";
-import { DialError, HttpError, UpgradeRefusedError } from "./errors.ts";
+import { DialError, UpgradeRefusedError } from "./errors.ts";
 import { HttpConnection } from "./http.ts";
 import { explain, formatAddress } from "./sockets.ts";
 import type { Endpoint } from "./types.ts";
@@ -15,53 +15,61 @@ export type GetEnv = (name: string) => string | undefined;
 /**
  * The proxy that the environment names for `endpoint`, as Go reads it
  * (golang.org/x/net `http/httpproxy`): `HTTPS_PROXY` for TLS, `HTTP_PROXY` without, either in lower case,
- * not for what `NO_PROXY` lists, and never for this machine.
+ * not for what `NO_PROXY` lists, and never for this machine. Unlike Go it does not go without a proxy when the
+ * variable cannot be read.
  *
- * @throws {DialError} If the variable's value is no URL.
+ * @throws {DialError} If the variable's value is no URL, or a CGI server may have set `HTTP_PROXY` from a header.
  */
 export function proxyFor(endpoint: Endpoint, env: GetEnv): URL | undefined {
   const get = (name: string) => env(name) || env(name.toLowerCase()) || "";
   const name = endpoint.tls ? "HTTPS_PROXY" : "HTTP_PROXY";
   const value = get(name);
-  if (value === "" || !usesProxy(endpoint, get("NO_PROXY"))) return undefined;
+  if (value === "") return undefined;
+  const fail = (why: string) => new DialError(why, { hop: "proxy", address: name });
   if (!endpoint.tls && env("REQUEST_METHOD")) {
-    throw new PodwireError("refusing to use HTTP_PROXY value in CGI environment; see golang.org/s/cgihttpproxy");
+    throw fail("refusing to use HTTP_PROXY value in CGI environment; see golang.org/s/cgihttpproxy");
   }
+  if (!usesProxy(endpoint, get("NO_PROXY"))) return undefined;
   const url = URL.parse(/^[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `http://${value}`);
-  if (!url?.hostname) {
-    throw new DialError(`the environment variable ${name} is not a proxy's URL`, { hop: "proxy", address: name });
-  }
+  if (!url?.hostname) throw fail(`the environment variable ${name} is not a proxy's URL`);
   return url;
 }
 
 function usesProxy({ hostname, port }: Endpoint, noProxy: string): boolean {
-  const host = hostname.toLowerCase().replace(/\.$/, "");
+  const host = hostname.toLowerCase();
   const ip = parseIp(host);
   if (host === "localhost" || ip && isLoopback(ip)) return false;
   return !noProxy.toLowerCase().split(",").map((entry) => entry.trim()).some((entry) =>
-    entry !== "" && matchesNoProxy(entry, host, ip, port)
+    entry !== "" && matchesNoProxy(entry, host, ip, `${port}`)
   );
 }
 
-function matchesNoProxy(entry: string, host: string, ip: Uint8Array | undefined, port: number): boolean {
+function matchesNoProxy(entry: string, host: string, ip: Uint8Array | undefined, port: string): boolean {
   if (entry === "*") return true;
-  const [network = "", bits] = entry.split("/");
-  const base = bits === undefined ? undefined : parseIp(network);
-  if (base && /^\d+$/.test(bits ?? "")) return ip !== undefined && sharesPrefix(ip, base, Number(bits));
-  const bracketed = /^\[(.*)\](?::(\d*))?$/.exec(entry);
-  const single = /^([^:]*):(\d*)$/.exec(entry);
-  const name = bracketed?.[1] ?? single?.[1] ?? entry;
-  const wantedPort = bracketed?.[2] ?? single?.[2] ?? "";
-  if (name === "" || wantedPort !== "" && Number(wantedPort) !== port) return false;
+  const network = parseCidr(entry);
+  if (network) return ip !== undefined && network.contains(ip);
+  const [, bracketed, bare, wanted = ""] = /^(?:\[(.*)\]|([^:]*)):([^:]*)$/.exec(entry) ?? [];
+  const name = bracketed ?? bare ?? entry;
+  if (name === "" || wanted !== "" && wanted !== port) return false;
   const address = parseIp(name);
   if (address) return ip !== undefined && sharesPrefix(ip, address, 128);
   const suffix = name.replace(/^\*\./, ".");
   return suffix.startsWith(".") ? host.endsWith(suffix) : host === suffix || host.endsWith(`.${suffix}`);
 }
 
+/** `address/bits`, IPv4 or IPv6. */
+function parseCidr(text: string): { contains(ip: Uint8Array): boolean } | undefined {
+  const [, address = "", digits = ""] = /^(.*)\/(\d+)$/.exec(text) ?? [];
+  const base = parseIp(address);
+  const v4 = !address.includes(":");
+  const bits = Number(digits);
+  if (!base || bits > (v4 ? 32 : 128)) return undefined;
+  return { contains: (ip) => isMapped(ip) === isMapped(base) && sharesPrefix(ip, base, v4 ? bits + 96 : bits) };
+}
+
 /** An IP address as 16 bytes, an IPv4 one mapped into IPv6. */
 function parseIp(text: string): Uint8Array | undefined {
-  const v4 = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
+  const v4 = /^(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})$/.exec(text);
   if (v4) {
     const parts = v4.slice(1).map(Number);
     return parts.every((part) => part <= 255)
@@ -88,12 +96,9 @@ function isMapped(ip: Uint8Array): boolean {
   return ip.subarray(0, 10).every((byte) => byte === 0) && ip[10] === 0xff && ip[11] === 0xff;
 }
 
-/** Whether two addresses of one family share their first `bits` bits. */
 function sharesPrefix(a: Uint8Array, b: Uint8Array, bits: number): boolean {
-  if (isMapped(a) !== isMapped(b)) return false;
-  let left = Math.min(128, isMapped(b) && bits <= 32 ? bits + 96 : bits);
-  for (let i = 0; left > 0; i++, left -= 8) {
-    const mask = left >= 8 ? 0xff : 0xff << (8 - left);
+  for (let i = 0; i * 8 < bits; i++) {
+    const mask = 0xff << Math.max(0, 8 - (bits - i * 8)) & 0xff;
     if ((a[i]! & mask) !== (b[i]! & mask)) return false;
   }
   return true;
@@ -130,15 +135,16 @@ export async function throughProxy(
       signal.throwIfAborted();
       if (cause instanceof DialError) throw cause;
       const where = formatAddress(address);
-      if (cause instanceof UpgradeRefusedError || cause instanceof HttpError) {
-        const answer = cause instanceof UpgradeRefusedError ? `${cause.status} ${cause.statusText}` : cause.message;
-        throw new DialError(`CONNECT request to ${where} returned response: ${answer}`, {
-          cause,
-          hop: "proxy",
-          address: where,
-        });
-      }
-      throw cause;
+      if (!(cause instanceof UpgradeRefusedError)) throw cause;
+      const answer = `${cause.status} ${cause.statusText}`.trimEnd();
+      const advice = cause.status === 407
+        ? `; ${proxy.username ? "check" : "add"} the user and password in its URL`
+        : "";
+      throw new DialError(`CONNECT request to ${where} returned response: ${answer}${advice}`, {
+        cause,
+        hop: "proxy",
+        address: where,
+      });
     }
   });
 }
@@ -152,12 +158,22 @@ async function connect(duplex: Duplex, proxy: URL, endpoint: Endpoint, signal: A
   const target = formatAddress(endpoint);
   const headers: Array<[string, string]> = [["Host", target]];
   if (proxy.username || proxy.password) {
-    const bytes = new TextEncoder().encode(
-      `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`,
-    );
+    const { user, password } = credentials(proxy);
+    const bytes = Uint8Array.of(...user, COLON, ...password);
     headers.push(["Proxy-Authorization", `Basic ${btoa(String.fromCharCode(...bytes))}`]);
   }
   return await new HttpConnection(duplex).tunnel({ method: "CONNECT", target, headers }, { signal });
+}
+
+const COLON = 58;
+
+function credentials(proxy: URL): { readonly user: Uint8Array; readonly password: Uint8Array } {
+  try {
+    const encode = (text: string) => new TextEncoder().encode(decodeURIComponent(text));
+    return { user: encode(proxy.username), password: encode(proxy.password) };
+  } catch {
+    throw new PodwireError("the user or the password in its URL is not percent-encoded");
+  }
 }
 
 /** SOCKS 5 (RFC 1928) with a name or an address, and a user (RFC 1929) if the URL has one. */
@@ -169,20 +185,21 @@ async function socks5(duplex: Duplex, proxy: URL, endpoint: Endpoint, signal: Ab
   const abort = () => duplex.close();
   signal.addEventListener("abort", abort, { once: true });
   try {
-    const user = proxy.username !== "";
-    await duplex.write(user ? Uint8Array.of(5, 2, 0, 2) : Uint8Array.of(5, 1, 0));
+    const known = proxy.username !== "";
+    await duplex.write(known ? Uint8Array.of(5, 2, 0, 2) : Uint8Array.of(5, 1, 0));
     const [version, method] = await readExactly(duplex, 2);
     if (version !== 5) fail("it does not speak SOCKS 5");
-    if (method === 2 && user) {
-      const name = new TextEncoder().encode(decodeURIComponent(proxy.username));
-      const password = new TextEncoder().encode(decodeURIComponent(proxy.password));
-      if (name.length > 255 || password.length > 255) fail("user or password is longer than 255 bytes");
-      await duplex.write(Uint8Array.of(1, name.length, ...name, password.length, ...password));
-      const [, status] = await readExactly(duplex, 2);
+    if (method === 2 && known) {
+      const { user, password } = credentials(proxy);
+      if (user.length > 255 || password.length > 255) fail("user or password is longer than 255 bytes");
+      await duplex.write(Uint8Array.of(1, user.length, ...user, password.length, ...password));
+      const [loginVersion, status] = await readExactly(duplex, 2);
+      if (loginVersion !== 1) fail("it does not speak SOCKS 5");
       if (status !== 0) fail("it refuses the user or the password");
-    } else if (method !== 0) fail(user ? "it takes no user and password" : "it wants a user and a password");
+    } else if (method !== 0) fail(known ? "it takes no user and password" : "it wants a user and a password");
     await duplex.write(Uint8Array.of(5, 1, 0, ...socksAddress(endpoint), endpoint.port >> 8, endpoint.port & 0xff));
-    const [, reply = 0xff, , kind] = await readExactly(duplex, 4);
+    const [replyVersion, reply = 0xff, , kind = 0] = await readExactly(duplex, 4);
+    if (replyVersion !== 5 || ![1, 3, 4].includes(kind)) fail("it does not speak SOCKS 5");
     if (reply !== 0) fail(`${formatAddress(endpoint)}: ${SOCKS_REPLIES[reply] ?? `reply ${reply}`}`);
     const length = kind === 1 ? 4 : kind === 4 ? 16 : (await readExactly(duplex, 1))[0]!;
     await readExactly(duplex, length + 2);

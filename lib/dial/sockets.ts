@@ -5,6 +5,7 @@
  */
 import { type Duplex, PodwireError } from "../bytes/mod.ts";
 import { DialError, type Hop } from "./errors.ts";
+import { NodeDuplex, opened } from "./node_stream.ts";
 
 /** Where a socket goes. */
 export type SocketAddress =
@@ -19,41 +20,21 @@ export function formatAddress(address: SocketAddress): string {
 }
 
 /**
- * Connects to `address`; a name's addresses are tried one after the other.
+ * Connects to `address`. A name's addresses are tried side by side (RFC 8305), which Deno and Node do by themselves.
  *
- * @throws {DialError} If none answers.
+ * @throws {DialError} If none answers; its hop is `hop`, `"dns"` where the name has no address, or `"unix"` for a path.
  * @throws The signal's reason.
  */
-export async function connectSocket(address: SocketAddress, signal: AbortSignal): Promise<Duplex> {
+export async function connectSocket(
+  address: SocketAddress,
+  signal: AbortSignal,
+  hop: "tcp" | "proxy" = "tcp",
+): Promise<Duplex> {
   signal.throwIfAborted();
   if ("path" in address) {
     return await explain("unix", address, signal, () => connectPath(expandPath(address.path), signal));
   }
-  let failure: unknown;
-  for (const hostname of await lookUp(address, signal)) {
-    try {
-      return await explain("tcp", address, signal, () => connectHost(hostname, address.port, signal));
-    } catch (error) {
-      signal.throwIfAborted();
-      failure ??= error; // The first address is the one that the system prefers: its failure is the one to tell.
-    }
-  }
-  throw failure;
-}
-
-/** The IP addresses of a host, best first. An IP address is its own. */
-export async function lookUp(
-  address: { readonly hostname: string; readonly port: number },
-  signal: AbortSignal,
-): Promise<string[]> {
-  const { hostname } = address;
-  if (isIpAddress(hostname)) return [hostname];
-  const { lookup } = await import("node:dns/promises");
-  const found = await explain("dns", address, signal, () => lookup(hostname, { all: true, order: "verbatim" }));
-  if (found.length === 0) {
-    throw new DialError(`the name ${hostname} has no address`, { hop: "dns", address: hostname, code: "ENOTFOUND" });
-  }
-  return found.map(({ address }) => address);
+  return await explain(hop, address, signal, () => connectHost(address.hostname, address.port, signal));
 }
 
 /** Whether `hostname` is an IPv4 or (without brackets) an IPv6 address. */
@@ -95,7 +76,7 @@ async function connectNode(
   options: { path: string } | { host: string; port: number; noDelay: boolean; keepAlive: boolean },
   signal: AbortSignal,
 ): Promise<Duplex> {
-  const [{ connect }, { NodeDuplex, opened }] = await Promise.all([import("node:net"), import("./node_stream.ts")]);
+  const { connect } = await import("node:net");
   const socket = connect({ ...options, allowHalfOpen: true });
   await opened(socket, "connect", signal);
   return new NodeDuplex(socket);
@@ -128,10 +109,17 @@ export async function explain<T>(
     return await step();
   } catch (cause) {
     signal.throwIfAborted();
-    if (cause instanceof PodwireError) throw cause;
+    if (cause instanceof DialError) throw cause;
     const code = codeOf(cause);
     const where = formatAddress(address);
-    throw new DialError(`${STEPS[hop]} ${where}: ${reasonOf(cause, code)}`, { cause, hop, address: where, code });
+    const step = code === "ENOTFOUND" || code === "EAI_AGAIN" ? "dns" : hop;
+    const advice = ADVICE[`${step} ${code}`];
+    throw new DialError(`${STEPS[step]} ${where}: ${reasonOf(cause, code)}${advice ? `; ${advice}` : ""}`, {
+      cause,
+      hop: step,
+      address: where,
+      code,
+    });
   }
 }
 
@@ -149,18 +137,29 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOENT: "no such file or directory",
   EACCES: "permission denied",
   ENOTFOUND: "no such host",
+  EAI_AGAIN: "the name service does not answer",
   EHOSTUNREACH: "no route to host",
   ENETUNREACH: "network is unreachable",
+};
+
+/** What to do about it, by step and code. */
+const ADVICE: Readonly<Record<string, string>> = {
+  "dns ENOTFOUND": "check how it is spelled",
+  "tcp ECONNREFUSED": "is the server running, and is this its port?",
+  "unix ENOENT": "is what listens on it running?",
+  "unix ECONNREFUSED": "what listened on it has gone",
+  "proxy ECONNREFUSED": "is the proxy running, and is this its port?",
 };
 
 function reasonOf(cause: unknown, code: string): string {
   return REASONS[code] ?? (cause instanceof Error ? cause.message.replace(/ \(os error \d+\)$/, "") : String(cause));
 }
 
-/** The system's name of an error. Deno tells it by the class or `code`, Node by `code`. */
-function codeOf(cause: unknown): string {
+/** The system's name of an error: Node tells it by `code`, Deno by that, by the class or by the text. */
+export function codeOf(cause: unknown): string {
   if (!(cause instanceof Error)) return "";
   if ("code" in cause && typeof cause.code === "string") return cause.code;
+  if (/failed to lookup address/i.test(cause.message)) return "ENOTFOUND";
   return CODES[cause.name] ?? "";
 }
 
@@ -174,23 +173,19 @@ const CODES: Readonly<Record<string, string>> = {
 
 /** A Deno connection as a duplex. */
 export class DenoDuplex implements Duplex {
-  readonly #conn: Deno.Conn;
+  /** The connection itself, for {@linkcode Deno.startTls}; only while nothing is being read or written. */
+  readonly conn: Deno.Conn;
   #closed = false;
   #writing: Promise<void> = Promise.resolve();
 
   /** Takes over `conn`. */
   constructor(conn: Deno.Conn) {
-    this.#conn = conn;
-  }
-
-  /** The connection itself, for `Deno.startTls`; only while nothing has been read or written. */
-  get conn(): Deno.Conn {
-    return this.#conn;
+    this.conn = conn;
   }
 
   /** Reads into `into`. */
   read(into: Uint8Array): Promise<number | null> {
-    return this.#conn.read(into);
+    return this.conn.read(into);
   }
 
   /** Writes all of `data`, after the writes before it. */
@@ -203,19 +198,23 @@ export class DenoDuplex implements Duplex {
   /** Sends FIN (over TLS a close_notify first), after the writes before it. */
   async closeWrite(): Promise<void> {
     await this.#writing;
-    await this.#conn.closeWrite();
+    await this.conn.closeWrite();
   }
 
   /** Closes both directions. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#conn.close();
+    try {
+      this.conn.close();
+    } catch (error) {
+      if (!(error instanceof Deno.errors.BadResource)) throw error; // A failed Deno.startTls has closed it.
+    }
   }
 
   async #writeAll(data: Uint8Array): Promise<void> {
     for (let written = 0; written < data.length;) {
-      written += await this.#conn.write(written === 0 ? data : data.subarray(written));
+      written += await this.conn.write(written === 0 ? data : data.subarray(written));
     }
   }
 }

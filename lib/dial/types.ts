@@ -28,7 +28,7 @@ export interface ClientCertificate {
 
 /** How TLS is spoken with the endpoint (and with an https proxy, as client-go does). */
 export interface TlsOptions {
-  /** Trusted authorities, PEM, instead of the system's. */
+  /** Trusted authorities, PEM: besides those that Deno trusts where Deno's own TLS is used, else instead of them. */
   readonly caCerts?: readonly string[];
   /** The client's own certificate. */
   readonly clientCertificate?: ClientCertificate;

@@ -1,150 +1,135 @@
 /**
- * What a dialed duplex costs over a bare `conn.read` loop on the same kind of connection.
+ * What our `Duplex.read` costs over a bare `conn.read` loop on the same kind of connection.
  *
  *     deno run -A tests/bench/dial_bench.ts [MiB per run] [rounds]
  *
- * A second process sends over loopback TCP and TLS. In each round every reader takes its turn; a line has the median
- * throughput, the ratio to the bare loop over the same transport, and the CPU of this process per MiB.
+ * A second process sends over loopback. The rows take turns; a line has the medians of throughput and of this process's CPU, and
+ * the ratio to the bare loop of its group: TCP to TCP, every kind of TLS to `Deno.connectTls`.
  *
  * @module
  */
 import { cpuUsage } from "node:process";
-import type { Duplex } from "../../lib/bytes/mod.ts";
 import { createDialer, type DialerOptions } from "../../lib/dial/mod.ts";
+import { portOf, testdata } from "../dial/harness.ts";
 
-const TESTDATA = new URL("../dial/testdata/", import.meta.url);
 const MIB = 1024 * 1024;
+const CA = { caCerts: [testdata("ca.crt")] };
+const CLIENT = { cert: testdata("client.crt"), key: testdata("client.key") };
 
-type Read = (into: Uint8Array) => Promise<number | null>;
-
-interface Run {
-  readonly mibPerSecond: number;
-  readonly microsPerMib: number;
+/** What both a `Deno.Conn` and a duplex can do. */
+interface Readable {
+  read(into: Uint8Array): Promise<number | null>;
+  close(): void;
 }
 
-interface Reader {
-  readonly transport: "tcp" | "tls";
-  readonly open: (port: number) => Promise<{ read: Read; close(): void }>;
+interface Row {
+  readonly name: string;
+  readonly tls: boolean;
+  readonly open: (port: number) => Promise<Readable>;
 }
 
-function text(name: string): string {
-  return Deno.readTextFileSync(new URL(name, TESTDATA));
+function dialed(name: string, tls: boolean, options: DialerOptions): Row {
+  return { name, tls, open: (port) => createDialer(options)({ hostname: "127.0.0.1", port, tls }) };
 }
 
-function dialed(transport: "tcp" | "tls", options: DialerOptions): Reader {
-  const dial = createDialer(options);
-  return {
-    transport,
-    open: async (port) => {
-      const duplex: Duplex = await dial({ hostname: "127.0.0.1", port, tls: transport === "tls" });
-      return { read: (into) => duplex.read(into), close: () => duplex.close() };
-    },
-  };
-}
+const certificate = { clientCertificate: () => Promise.resolve(CLIENT) };
 
-/** The sending process: whoever connects gets zeros until it leaves. */
-async function serve(): Promise<void> {
-  const plain = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const tls = Deno.listenTls({ hostname: "127.0.0.1", port: 0, cert: text("server.crt"), key: text("server.key") });
-  print(`${plain.addr.port} ${tls.addr.port}`);
+const ROWS: readonly Row[] = [
+  { name: "bare TCP", tls: false, open: (port) => Deno.connect({ hostname: "127.0.0.1", port }) },
+  dialed("TCP", false, {}),
+  {
+    name: "bare Deno.connectTls",
+    tls: true,
+    open: (port) => Deno.connectTls({ hostname: "127.0.0.1", port, ...CA, ...CLIENT }),
+  },
+  dialed("Deno.startTls", true, { tls: CA }),
+  dialed("Deno.connectTls", true, { tls: CA, ...certificate }),
+  dialed("node:tls", true, { tls: { ...CA, serverName: "localhost" }, ...certificate }),
+];
+
+/** The sending process: whoever connects gets `mib` MiB. */
+async function serve(tls: boolean, mib: number): Promise<void> {
+  const address = { hostname: "127.0.0.1", port: 0 };
+  const listener: Deno.Listener<Deno.Conn> = tls
+    ? Deno.listenTls({ ...address, cert: testdata("server.crt"), key: testdata("server.key") })
+    : Deno.listen(address);
+  await print(`${portOf(listener)}\n`);
   const block = new Uint8Array(MIB);
-  const send = async (listener: Deno.Listener) => {
-    for await (const conn of listener) {
-      try {
-        for (;;) {
-          for (let sent = 0; sent < block.length;) sent += await conn.write(block.subarray(sent));
-        }
-      } catch {
-        conn.close(); // The reader has what it wants.
+  for await (const conn of listener) {
+    try {
+      for (let i = 0; i < mib; i++) {
+        for (let sent = 0; sent < MIB;) sent += await conn.write(block.subarray(sent));
       }
+      conn.close();
+    } catch {
+      return; // The measuring process is done.
     }
-  };
-  await Promise.all([send(plain), send(tls)]);
-}
-
-async function measure({ open }: Reader, port: number, total: number): Promise<Run> {
-  const { read, close } = await open(port);
-  const buffer = new Uint8Array(256 * 1024);
-  const before = cpuUsage();
-  const start = performance.now();
-  for (let received = 0; received < total;) {
-    const n = await read(buffer);
-    if (n === null) throw new Error(`the sender ended after ${received} bytes`);
-    received += n;
   }
-  const seconds = (performance.now() - start) / 1000;
-  const { user, system } = cpuUsage(before);
-  close();
-  return { mibPerSecond: total / MIB / seconds, microsPerMib: (user + system) / (total / MIB) };
 }
 
-function print(line: string): void {
-  Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
-}
-
-function median(runs: readonly Run[], key: keyof Run): number {
-  const values = runs.map((run) => run[key]).sort((a, b) => a - b);
-  return values[values.length >> 1]!;
-}
-
-/** Starts the sending process; its first line has its ports. */
-async function startSender(): Promise<{ child: Deno.ChildProcess; ports: Record<"tcp" | "tls", number> }> {
+async function withServer(tls: boolean, mib: number, use: (port: number) => Promise<void>): Promise<void> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--no-config", "--no-lock", "--no-check", import.meta.url, "serve"],
+    args: ["run", "-A", "--no-config", import.meta.filename!, "serve", `${tls}`, `${mib}`],
     stdout: "piped",
   }).spawn();
   const reader = child.stdout.getReader();
-  const { value } = await reader.read();
-  await reader.cancel();
-  const [tcp = 0, tls = 0] = new TextDecoder().decode(value).split(" ").map(Number);
-  return { child, ports: { tcp, tls } };
+  try {
+    await use(Number(new TextDecoder().decode((await reader.read()).value)));
+  } finally {
+    child.kill();
+    await reader.cancel();
+    await child.status;
+  }
 }
 
-async function main(mib: number, rounds: number): Promise<void> {
-  const ca = text("ca.crt");
-  const clientCertificate = () => Promise.resolve({ cert: text("client.crt"), key: text("client.key") });
-  const readers: Record<string, Reader> = {
-    "tcp, bare loop": {
-      transport: "tcp",
-      open: async (port) => {
-        const conn = await Deno.connect({ hostname: "127.0.0.1", port });
-        return { read: (into) => conn.read(into), close: () => conn.close() };
-      },
-    },
-    "tcp, duplex": dialed("tcp", {}),
-    "tls, bare loop": {
-      transport: "tls",
-      open: async (port) => {
-        const conn = await Deno.connectTls({ hostname: "127.0.0.1", port, caCerts: [ca] });
-        await conn.handshake();
-        return { read: (into) => conn.read(into), close: () => conn.close() };
-      },
-    },
-    "tls, duplex": dialed("tls", { tls: { caCerts: [ca] } }),
-    "tls, duplex, client certificate": dialed("tls", { tls: { caCerts: [ca] }, clientCertificate }),
-    "tls, duplex, by node:tls": dialed("tls", { tls: { insecureSkipVerify: true } }),
-  };
-  const { child, ports } = await startSender();
-  const runs: Record<string, Run[]> = {};
-  for (let round = 0; round < rounds + 1; round++) {
-    for (const [name, reader] of Object.entries(readers)) {
-      const run = await measure(reader, ports[reader.transport], mib * MIB);
-      if (round > 0) (runs[name] ??= []).push(run); // The first round warms up.
-    }
+async function measure(row: Row, port: number, mib: number): Promise<{ mibPerSecond: number; cpuPerGib: number }> {
+  const connection = await row.open(port);
+  const buffer = new Uint8Array(64 * 1024);
+  const cpu = cpuUsage();
+  const start = performance.now();
+  for (let left = mib * MIB; left > 0;) {
+    const n = await connection.read(buffer);
+    if (n === null) throw new Error(`${row.name}: ${left} bytes are missing`);
+    left -= n;
   }
-  child.kill();
-  await child.status;
-  for (const [name, measured] of Object.entries(runs)) {
-    const speed = median(measured, "mibPerSecond");
-    const bare = median(runs[`${readers[name]!.transport}, bare loop`]!, "mibPerSecond");
-    print(
-      `${name}: ${speed.toFixed(0)} MiB/s, ratio ${(speed / bare).toFixed(2)}, ` +
-        `${median(measured, "microsPerMib").toFixed(0)} us of CPU per MiB`,
-    );
-  }
+  const seconds = (performance.now() - start) / 1000;
+  const { user, system } = cpuUsage(cpu);
+  connection.close();
+  return { mibPerSecond: mib / seconds, cpuPerGib: (user + system) / 1e6 * 1024 / mib };
+}
+
+function median(numbers: readonly number[]): number {
+  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
+}
+
+async function print(line: string): Promise<void> {
+  await Deno.stdout.write(new TextEncoder().encode(line));
 }
 
 if (import.meta.main) {
-  if (Deno.args[0] === "serve") await serve();
-  else await main(Number(Deno.args[0] ?? 512), Number(Deno.args[1] ?? 5));
+  if (Deno.args[0] === "serve") {
+    await serve(Deno.args[1] === "true", Number(Deno.args[2]));
+  } else {
+    const mib = Number(Deno.args[0] ?? 256);
+    const rounds = Number(Deno.args[1] ?? 5);
+    for (const tls of [false, true]) {
+      await withServer(tls, mib, async (port) => {
+        const rows = ROWS.filter((row) => row.tls === tls);
+        const runs = rows.map((): Array<Awaited<ReturnType<typeof measure>>> => []);
+        for (let round = 0; round < rounds; round++) {
+          for (const [i, row] of rows.entries()) runs[i]!.push(await measure(row, port, mib));
+        }
+        const speed = runs.map((run) => median(run.map(({ mibPerSecond }) => mibPerSecond)));
+        for (const [i, { name }] of rows.entries()) {
+          const cpu = median(runs[i]!.map(({ cpuPerGib }) => cpuPerGib));
+          const ratio = (speed[i]! / speed[0]!).toFixed(2);
+          await print(
+            `${name.padEnd(21)} ${speed[i]!.toFixed(0).padStart(5)} MiB/s  ${ratio} x bare  ${
+              cpu.toFixed(2)
+            } s CPU per GiB\n`,
+          );
+        }
+      });
+    }
+  }
 }

@@ -1,0 +1,3 @@
+module podwire.test/proxyfor
+
+go 1.21
