@@ -91,6 +91,9 @@ export class RemoteCommandSession {
   readonly #status = new StatusText();
   #bytesReceived = 0;
   #bytesSent = 0;
+  /** Bytes of input that wait for the transport, and when it last took some or had none to take. */
+  #unsent = 0;
+  #lastSent = 0;
   #stdinEnded = false;
   #ended = false;
   #aborted: { readonly reason: unknown } | undefined;
@@ -133,6 +136,15 @@ export class RemoteCommandSession {
   /** Bytes of input sent so far. */
   get bytesSent(): number {
     return this.#bytesSent;
+  }
+
+  /**
+   * For how long nothing of the input has been taken, in milliseconds, though some waits: for the transport, or
+   * (where the socket can tell) on the way to the command. A few seconds mean nothing.
+   */
+  get inputStalledFor(): number {
+    const unsent = this.#unsent > 0 ? performance.now() - this.#lastSent : 0;
+    return Math.max(unsent, this.#socket.stalledFor ?? 0);
   }
 
   /**
@@ -187,6 +199,8 @@ export class RemoteCommandSession {
 
   async #sendStdin(part: Uint8Array): Promise<void> {
     if (this.#stdinEnded) throw this.#ended ? await this.ended : new StdinClosedError(this.#bytesSent);
+    if (this.#unsent === 0) this.#lastSent = performance.now();
+    this.#unsent += part.length;
     try {
       await this.#socket.send(...this.#codec.encode(Channel.STDIN, part));
     } catch {
@@ -194,6 +208,8 @@ export class RemoteCommandSession {
       // write, and an end without an answer has the write's own cause.
       throw await this.ended;
     }
+    this.#unsent -= part.length;
+    this.#lastSent = performance.now();
     this.#bytesSent += part.length;
   }
 

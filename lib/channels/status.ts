@@ -127,7 +127,7 @@ export function exitCodeOf(status: Status): number {
 /**
  * Reads what the error channel of v4 or later carried.
  *
- * @throws {ChannelProtocolError} If it is not a JSON object.
+ * @throws {ChannelProtocolError} If it is not a `Status` in JSON.
  */
 export function parseStatus(raw: string): Status {
   let value: unknown;
@@ -139,10 +139,31 @@ export function parseStatus(raw: string): Status {
       { cause },
     );
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+  if (!isObject(value)) {
     throw new ChannelProtocolError(
       `error stream protocol error: not an object in ${JSON.stringify(raw.slice(0, 200))}`,
     );
   }
-  return value as Status;
+  if (!isStatus(value)) {
+    throw new ChannelProtocolError(
+      `error stream protocol error: not a Status in ${JSON.stringify(raw.slice(0, 200))}`,
+    );
+  }
+  return value;
+}
+
+/** Whether what podwire reads of a `Status` has the right types; `null` is nothing, as for Go. */
+function isStatus(value: Record<string, unknown>): value is Status & Record<string, unknown> {
+  const details = value.details ?? {};
+  const causes = (isObject(details) ? details.causes : undefined) ?? [];
+  return isObject(details) && isTexts(value.status, value.message, value.reason) && Array.isArray(causes) &&
+    causes.every((cause: unknown) => isObject(cause) && isTexts(cause.reason, cause.message));
+}
+
+function isTexts(...values: readonly unknown[]): boolean {
+  return values.every((value) => typeof (value ?? "") === "string");
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

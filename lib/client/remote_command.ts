@@ -6,6 +6,7 @@
 import { PodwireError } from "../bytes/mod.ts";
 import { RemoteCommandSession, type TerminalSize } from "../channels/mod.ts";
 import type { MessageSocket } from "../websocket/mod.ts";
+import { watchInput } from "./input_watch.ts";
 import { readStandardInput, writeStandardStream } from "./stdio.ts";
 
 /** What a stream of a remote command is connected to, as in `Deno.CommandOptions`. */
@@ -170,8 +171,10 @@ export class RemoteProcess implements AsyncDisposable {
     };
     this.#stdout = output(session.stdout, options.stdout ?? "piped", "stdout") ?? undefined;
     this.#stderr = output(session.stderr, options.stderr ?? "piped", "stderr") ?? undefined;
-    if (options.stdin === "piped") this.#stdin = stdinStream(session, options.onNotice);
-    const input = options.stdin === "inherit" ? readStandardInput(stdinStream(session, options.onNotice)) : undefined;
+    const stdin = options.stdin ?? "null";
+    if (stdin === "piped") this.#stdin = stdinStream(session);
+    const input = stdin === "inherit" ? readStandardInput(stdinStream(session)) : undefined;
+    if (stdin !== "null" && options.onNotice) watchInput(session, options.onNotice);
 
     this.status = (async () => {
       try {
@@ -241,32 +244,13 @@ function notPiped(name: string): never {
   throw new TypeError(`Cannot get '${name}': '${name}' is not piped`);
 }
 
-/** How long the command may leave its input unread before somebody is told, in milliseconds. */
-const NOTICE_AFTER = 30_000;
-
-function stdinStream(
-  session: RemoteCommandSession,
-  onNotice: ((text: string) => void) | undefined,
-): WritableStream<Uint8Array> {
+function stdinStream(session: RemoteCommandSession): WritableStream<Uint8Array> {
   return new WritableStream({
     start(controller) {
       // A writer that is not writing learns of the end too.
       session.ended.then((reason) => controller.error(reason));
     },
-    async write(chunk) {
-      const started = performance.now();
-      const timer = onNotice && setInterval(() => {
-        const seconds = Math.round((performance.now() - started) / 1000);
-        onNotice(
-          `input is waiting: the command has read nothing for ${seconds} s (${session.bytesSent} bytes sent so far)`,
-        );
-      }, NOTICE_AFTER);
-      try {
-        await session.writeStdin(chunk);
-      } finally {
-        clearInterval(timer);
-      }
-    },
+    write: (chunk) => session.writeStdin(chunk),
     close: () => session.closeStdin(),
     // Input that broke off is not an end of input: better no answer than one to half a question.
     abort: (reason) => session.abort(reason),

@@ -109,6 +109,11 @@ export class WebSocketConnection implements MessageSocket {
     this.#heartbeat = ping && this.#startHeartbeat(ping);
   }
 
+  /** For how long the peer has handled nothing of what it was sent, in milliseconds; 0 without Pings. */
+  get stalledFor(): number {
+    return this.#heartbeat?.stalledFor ?? 0;
+  }
+
   /**
    * The next message, or `undefined` once the peer has sent its Close frame. After
    * {@linkcode WebSocketConnection.close} it waits for the end and drops what still comes.

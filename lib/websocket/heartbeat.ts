@@ -46,6 +46,8 @@ export class Heartbeat {
   #lastHeard = performance.now();
   #lastBeat = performance.now();
   #confirmed = 0;
+  /** When the peer last handled something, or had nothing to handle. */
+  #lastProgress = performance.now();
 
   /** Starts; the first Ping leaves after one interval. */
   constructor(options: PingOptions, writer: FrameWriter, target: HeartbeatTarget) {
@@ -64,7 +66,14 @@ export class Heartbeat {
   confirm(data: Uint8Array): void {
     if (data.length !== 8) return; // Not an answer to a Ping of ours.
     const confirmed = new DataView(data.buffer, data.byteOffset).getFloat64(0);
-    if (confirmed > this.#confirmed && confirmed <= this.#writer.bytesSent) this.#confirmed = confirmed;
+    if (confirmed <= this.#confirmed || confirmed > this.#writer.bytesSent) return;
+    this.#confirmed = confirmed;
+    this.#lastProgress = performance.now();
+  }
+
+  /** For how long the peer has left unhandled what it was sent, in milliseconds. */
+  get stalledFor(): number {
+    return performance.now() - this.#lastProgress;
   }
 
   /** Stops; nothing is called any more. */
@@ -79,7 +88,8 @@ export class Heartbeat {
     // A process that was stopped, or busy, for a while could not hear either.
     const late = now - this.#lastBeat > 2 * interval;
     this.#lastBeat = now;
-    if (late || !this.#target.isReading()) this.#lastHeard = now;
+    if (late || !this.#target.isReading()) this.#lastHeard = this.#lastProgress = now;
+    if (bytesSent === this.#confirmed) this.#lastProgress = now;
 
     const stalled = bytesSent - this.#confirmed > LITTLE;
     const silence = now - (stalled ? Math.max(this.#lastHeard, lastWrite) : this.#lastHeard);

@@ -44,6 +44,12 @@ export interface MessageSocket {
   /** Drops the connection without a Close frame. */
   abort(reason?: unknown): void;
 
+  /**
+   * For how long the peer has handled nothing of what it was sent, in milliseconds, as far as its Pongs tell. Less than
+   * the interval between two Pings means nothing. Absent where nobody can tell.
+   */
+  readonly stalledFor?: number;
+
   /** Settles once, when the socket has ended: resolves after a Close frame, rejects otherwise. */
   readonly closed: Promise<CloseInfo>;
 }

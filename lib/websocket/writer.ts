@@ -135,20 +135,19 @@ export class FrameWriter {
         const frame = this.#next();
         if (frame === undefined) {
           if (encoder.size === 0) break;
-          await this.#flush();
-          for (const sent of this.#leaving.splice(0)) sent.resolve();
+          await this.#flush(this.#leaving.length);
           continue;
         }
         this.#leaving.push(frame);
         const length = frame.parts.reduce((sum, part) => sum + part.length, 0);
         if (!encoder.start(frame.opcode, length)) {
-          await this.#flush();
+          await this.#flush(this.#leaving.length - 1);
           encoder.start(frame.opcode, length);
         }
         for (const part of frame.parts) {
           let added = this.#add(frame, part);
           while (added < part.length) {
-            await this.#flush();
+            await this.#flush(this.#leaving.length - 1);
             added += this.#add(frame, part.subarray(added));
           }
         }
@@ -166,9 +165,11 @@ export class FrameWriter {
     return added;
   }
 
-  async #flush(): Promise<void> {
+  /** Writes what the encoder holds, with which the first `count` of the leaving frames are out. */
+  async #flush(count: number): Promise<void> {
     await this.#duplex.write(this.#encoder.take());
     if (this.#leaving.some(isMessage)) this.#lastWrite = performance.now();
+    for (const sent of this.#leaving.splice(0, count)) sent.resolve();
   }
 }
 
