@@ -7,7 +7,7 @@ import { chooseContainer, type PodObject, refuseCompleted, TargetError } from ".
 import { defineCommand } from "./command.ts";
 import { parseDetachKeys } from "./detach_keys.ts";
 import { UsageError } from "./flags.ts";
-import { runSession, SESSION_FLAGS } from "./pod_session.ts";
+import { runSession, SESSION_FLAGS, SESSION_PERMISSIONS } from "./pod_session.ts";
 import { writeText } from "./standard_streams.ts";
 
 const DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q";
@@ -32,7 +32,8 @@ export const command = defineCommand({
       help: "Keys that leave a container's terminal without ending what runs in it",
     },
   },
-  permissions: [],
+  needsCluster: true,
+  permissions: SESSION_PERMISSIONS,
 
   async run({ commandPath, flags, words, connect, requestOptions }) {
     const timeout = flags["pod-running-timeout"];

@@ -20,7 +20,9 @@ export interface Command<D extends FlagDefinitions = FlagDefinitions> {
   readonly flags: D;
   /** `true`, or the release that removes it, once it shall go. */
   readonly deprecated?: true | string;
-  /** What Deno must permit, beside what every command needs. */
+  /** Whether it goes to a cluster, which takes permissions of its own. */
+  readonly needsCluster: boolean;
+  /** What Deno must permit beside that. */
   readonly permissions: readonly string[];
   /**
    * Runs it.

@@ -36,6 +36,9 @@ function recognizedText(error: unknown, server: URL | undefined): string | undef
     const host = server?.host ?? error.address;
     return `The connection to the server ${host} was refused - did you specify the right host or port?`;
   }
+  if (error instanceof DOMException && error.name === "TimeoutError") {
+    return "Unable to connect to the server: no answer within --request-timeout";
+  }
   return undefined;
 }
 

@@ -7,7 +7,7 @@ import { chooseContainer, refuseCompleted } from "../client/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
 import { type ManifestTarget, readManifest } from "./manifest.ts";
-import { runSession, SESSION_FLAGS } from "./pod_session.ts";
+import { runSession, SESSION_FLAGS, SESSION_PERMISSIONS } from "./pod_session.ts";
 import { writeText } from "./standard_streams.ts";
 
 /** The command (kubectl `pkg/cmd/exec`). */
@@ -34,7 +34,8 @@ export const command = defineCommand({
       reported: "filename",
     },
   },
-  permissions: [],
+  needsCluster: true,
+  permissions: SESSION_PERMISSIONS,
 
   async run({ commandPath, flags, words, rest, connect, requestOptions }) {
     if (rest === undefined && words.length + Number(flags.filename !== "") > 1) {

@@ -63,6 +63,7 @@ export const command = defineCommand({
     ],
   ],
   flags: FLAGS,
+  needsCluster: true,
   permissions: [],
 
   async run(invocation) {

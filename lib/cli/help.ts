@@ -38,13 +38,14 @@ export function commandHelp(command: Command): string {
 
 /** What reaching a cluster takes. */
 const CLUSTER_PERMISSIONS = [
-  "--allow-env (KUBECONFIG, HOME, the proxy variables), --allow-read (the kubeconfig and what it names)",
-  "--allow-net=SERVER:PORT, or for --via-unix-socket --allow-net=unix:PATH and --allow-read=PATH --allow-write=PATH",
+  "--allow-env=KUBECONFIG,HOME,KUBECTL_COMMAND_HEADERS and, for a server that is not on this machine, the proxy variables",
+  "--allow-read of the kubeconfig and of the certificates, keys and tokens that it names",
+  "--allow-net=SERVER:PORT or, with --via-unix-socket, --allow-net=unix:PATH --allow-read=PATH --allow-write=PATH",
   "--allow-run=PLUGIN if the kubeconfig has an exec credential plugin",
 ];
 
 function permissions(command: Command): readonly string[] {
-  return [...command.permissions, ...(command.name === "host" ? [] : CLUSTER_PERMISSIONS)];
+  return [...(command.needsCluster ? CLUSTER_PERMISSIONS : []), ...command.permissions];
 }
 
 function formatFlags(flags: FlagDefinitions): string {

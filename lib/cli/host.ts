@@ -38,9 +38,11 @@ export const command = defineCommand({
       help: "Write the kubeconfig to this file, which only you can read, instead of printing it",
     },
   },
+  needsCluster: false,
   permissions: [
-    "--allow-run",
-    "--allow-net=127.0.0.1, or for a unix socket --allow-net=unix:PATH and --allow-read=PATH --allow-write=PATH",
+    "--allow-run, and --allow-ffi for commands with a terminal",
+    "--allow-net=127.0.0.1 or, for a unix socket, --allow-net=unix:PATH --allow-read=PATH --allow-write=PATH",
+    "--allow-write=FILE for --write-kubeconfig",
   ],
 
   async run({ flags, words }) {

@@ -30,6 +30,11 @@ export const SESSION_FLAGS = {
   "tty": { kind: "boolean", short: "t", help: "Stdin is a terminal, and the command gets one too" },
 } as const satisfies FlagDefinitions;
 
+/** What Deno must permit for a session, beside reaching the cluster. */
+export const SESSION_PERMISSIONS: readonly string[] = [
+  "--allow-run=stty for -t; without it full-screen programs may look wrong",
+];
+
 /** How a session meets this process's streams. */
 export interface SessionOptions {
   /** `-i`: standard input is passed on. */
@@ -89,11 +94,11 @@ export async function runSession(
   const input = options.stdin ? new InputCopy(remote, options.detachKeys) : undefined;
   let code: number;
   try {
-    [{ code }] = await Promise.all([
-      remote.status,
-      copyAll(remote.stdout, Deno.stdout),
-      copyAll(remote.stderr, Deno.stderr),
-    ]);
+    await copyOutput(remote);
+    ({ code } = await remote.status);
+  } catch (error) {
+    if (!input?.detached) throw error;
+    code = 0;
   } finally {
     remote.close();
     await input?.stop();
@@ -104,6 +109,20 @@ export async function runSession(
     );
   }
   return { code, raw };
+}
+
+/** Writes everything that a command prints, also what came before a session broke; then throws what broke first. */
+async function copyOutput(remote: RemoteProcess): Promise<void> {
+  const errors: unknown[] = [];
+  const fail = (error: unknown) => {
+    errors.push(error);
+    remote.close();
+  };
+  await Promise.all([
+    copyAll(remote.stdout, Deno.stdout).catch(fail),
+    copyAll(remote.stderr, Deno.stderr).catch(fail),
+  ]);
+  if (errors.length > 0) throw errors[0];
 }
 
 function resize(remote: RemoteProcess, size: { columns: number; rows: number }): void {
@@ -120,6 +139,8 @@ const LAST_READ = 10;
 class InputCopy {
   /** Bytes that the command's transport has taken. */
   sent = 0;
+  /** Whether the detach keys were typed. */
+  detached = false;
   readonly #reader = Deno.stdin.readable.getReader({ mode: "byob" });
   readonly #copied: Promise<void>;
   #read = 0;
@@ -135,11 +156,13 @@ class InputCopy {
 
   /** Stops reading once the session is over: a pending read would keep the process alive. */
   async stop(): Promise<void> {
-    // Input that lies ready is still read, to be counted as left.
-    const { promise: waited, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, LAST_READ);
-    await Promise.race([this.#copied, waited]);
-    clearTimeout(timer);
+    if (!Deno.stdin.isTerminal()) {
+      // Input that lies ready is still read, to be counted as left.
+      const { promise: waited, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, LAST_READ);
+      await Promise.race([this.#copied, waited]);
+      clearTimeout(timer);
+    }
     await this.#reader.cancel().catch(() => {}); // Input that broke has ended the session: its status says so.
     await this.#copied;
   }
@@ -155,6 +178,7 @@ class InputCopy {
         this.#read += passed.length;
         await writer.write(passed);
         this.sent += passed.length;
+        this.detached = detached;
         if (detached) break;
         buffer = value.buffer;
       }
@@ -162,6 +186,8 @@ class InputCopy {
     } catch (error) {
       // That the session is over is no news: its status says how. Of the last chunk a part may have been sent.
       if (error instanceof StdinClosedError) this.sent = error.bytesSent;
+      // Before v5 nobody can end the input alone: leaving is ending the session.
+      if (this.detached) remote.close();
     }
   }
 

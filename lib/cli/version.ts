@@ -26,6 +26,7 @@ export const command = defineCommand({
       reported: ["json", "yaml"],
     },
   },
+  needsCluster: true,
   permissions: [],
 
   async run({ flags, words, connect, requestOptions }) {

@@ -109,6 +109,28 @@ Deno.test("podwire ends quietly when nobody reads its output", async () => {
   assertEquals([(await child.status).code, stderr], [141, ""]);
 });
 
+Deno.test("podwire exec prints what came before the session broke, and fails", async () => {
+  await using ground = await Ground.start();
+  const child = ground.spawn(sh("one", "echo before; sleep 1000"));
+  const reader = child.stdout.getReader();
+  assertEquals(new TextDecoder().decode((await reader.read()).value), "before\n");
+  await ground.host.close();
+  assertEquals((await reader.read()).done, true);
+  const stderr = await new Response(child.stderr).text();
+  assertEquals((await child.status).code === 0, false);
+  assertMatch(
+    stderr,
+    /^(error: connection closed before exit status \(7 bytes received|command terminated with exit code)/,
+  );
+});
+
+Deno.test("podwire exec finds its target in a file", async () => {
+  await using ground = await Ground.start();
+  await Deno.writeTextFile(`${ground.folder}/pod.yaml`, "kind: Pod\nmetadata:\n  name: one\n");
+  const { stdout } = await ground.run(["exec", "-f", `${ground.folder}/pod.yaml`, "--", "echo", "found"]);
+  assertEquals(stdout, "found\n");
+});
+
 Deno.test("podwire ends at once while input is open", async () => {
   await using ground = await Ground.start();
   const child = ground.spawn(["exec", "-i", "one", "--", "true"], { stdin: "piped" });
@@ -220,6 +242,20 @@ Deno.test("podwire version knows both sides, and says its own even without a ser
     stdout: `Client Version: v${VERSION}\n`,
     stderr: "",
   });
+});
+
+Deno.test("podwire waits for a server no longer than --request-timeout", async () => {
+  await using ground = await Ground.start();
+  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 }); // The system accepts; nobody ever answers.
+  const { port } = silent.addr as Deno.NetAddr;
+  const args = [...PODWIRE, "--server", `http://127.0.0.1:${port}`, "--request-timeout=200ms", "get", "--raw", "/api"];
+  const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+    args,
+    env: { KUBECONFIG: `${ground.folder}/kubeconfig` },
+    stdin: "null",
+  }).output();
+  const text = new TextDecoder().decode(stderr);
+  assertEquals([code, text], [1, "Unable to connect to the server: no answer within --request-timeout\n"]);
 });
 
 Deno.test("podwire -v=8 shows requests, command headers, and no secret", async () => {
