@@ -44,5 +44,4 @@ async function main([mode = "", seconds = "", options = "", name = ""]: string[]
   return { idle, peak, written, read };
 }
 
-// deno-lint-ignore no-console -- The report goes to the test that started this.
 console.log(JSON.stringify(await main(Deno.args)));

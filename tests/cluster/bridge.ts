@@ -9,7 +9,6 @@ async function relay(path: string, port: number): Promise<never> {
   const listener = Deno.listen({ transport: "unix", path });
   while (true) {
     const inner = await listener.accept();
-    // deno-lint-ignore no-console -- The standard error of this process is its log.
     join(inner, port).catch((error) => console.error(`${path}: ${error}`));
   }
 }

@@ -146,7 +146,6 @@ if (import.meta.main) {
   const start = performance.now();
   const { accepted, refused, slowest } = await fuzzKubeconfig(Number(count), Number(seed));
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
-  // deno-lint-ignore no-console -- this is a command: its result goes to its reader
   console.log(
     `seed ${seed}: ${accepted} accepted, ${refused} refused, slowest ${slowest.toFixed(1)} ms, ${seconds} s in all`,
   );
