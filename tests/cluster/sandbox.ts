@@ -103,7 +103,8 @@ export function enterAll(layout: Layout): string[] {
 
 /** The process file system as process 1 sees it. */
 function innerProc(layout: Layout): string {
-  return `/proc/${pidOfOne(layout)}/root/proc`;
+  const root = `/proc/${pidOfOne(layout)}/root`;
+  return `${root}/proc`;
 }
 
 function pidOfOne(layout: Layout): number {
