@@ -131,6 +131,7 @@ export class SocketTransport implements Transport {
   #takeIdle(maxAge = Infinity): HttpConnection | undefined {
     const now = performance.now();
     for (const [connection, used] of this.#connections) {
+      if (connection.closed) this.#connections.delete(connection);
       if (!connection.reusable || now - used > maxAge) continue;
       this.#connections.set(connection, now);
       return connection;

@@ -59,6 +59,11 @@ export class HttpConnection {
     this.#reader = new BufferedReader(duplex);
   }
 
+  /** Whether the connection has ended or was closed. */
+  get closed(): boolean {
+    return this.#state === "closed";
+  }
+
   /** Whether another request may be sent: the last response has been read to its end and the server keeps the connection. */
   get reusable(): boolean {
     return this.#state === "idle";
