@@ -6,5 +6,6 @@
  */
 export type { Duplex } from "./duplex.ts";
 export { PodwireError } from "./errors.ts";
+export { Heartbeat, type HeartbeatTarget, type PingOptions } from "./heartbeat.ts";
 export { ByteQueue, type ByteQueueOptions } from "./queue.ts";
 export { duplexPair } from "./pair.ts";

@@ -3,10 +3,9 @@
  *
  * @module
  */
-import { type Duplex, PodwireError } from "../bytes/mod.ts";
+import { type Duplex, Heartbeat, type PingOptions, PodwireError } from "../bytes/mod.ts";
 import { FrameDecoder } from "./decoder.ts";
 import { CloseCode, encodeClosePayload, Opcode, type Role, WebSocketProtocolError } from "./frame.ts";
-import { Heartbeat, type PingOptions } from "./heartbeat.ts";
 import type { CloseInfo, MessageSocket } from "./message_socket.ts";
 import { FrameWriter } from "./writer.ts";
 
@@ -223,7 +222,7 @@ export class WebSocketConnection implements MessageSocket {
         return undefined;
       }
       if (decoded.type === "ping") this.#writer.pong(decoded.data);
-      else this.#heartbeat?.confirm(decoded.data);
+      else this.#heartbeat?.confirm(readCount(decoded.data));
     }
   }
 
@@ -282,8 +281,11 @@ export class WebSocketConnection implements MessageSocket {
   }
 
   #startHeartbeat(ping: PingOptions): Heartbeat {
-    return new Heartbeat(ping, this.#writer, {
+    return new Heartbeat(ping, {
       isReading: () => this.#reading,
+      bytesSent: () => this.#writer.bytesSent,
+      lastWrite: () => this.#writer.lastWrite,
+      ping: (bytesSent) => this.#writer.ping(writeCount(bytesSent)),
       dead: (silence) =>
         this.#fail(this.#error(`no sign of life from the peer for ${(silence / 1000).toFixed(1)} s, Pings unanswered`)),
     });
@@ -320,4 +322,16 @@ export class WebSocketConnection implements MessageSocket {
 
 function isText(parts: readonly Uint8Array[] | readonly [string]): parts is readonly [string] {
   return typeof parts[0] === "string";
+}
+
+/** What a Ping of ours carries: how many bytes had been sent before it. */
+function writeCount(count: number): Uint8Array {
+  const data = new Uint8Array(8);
+  new DataView(data.buffer).setFloat64(0, count);
+  return data;
+}
+
+/** What {@linkcode writeCount} wrote; NaN if something else did. */
+function readCount(data: Uint8Array): number {
+  return data.length === 8 ? new DataView(data.buffer, data.byteOffset).getFloat64(0) : NaN;
 }

@@ -15,7 +15,7 @@ export {
   WebSocketHandshakeError,
   WebSocketRequestError,
 } from "./handshake.ts";
-export type { PingOptions } from "./heartbeat.ts";
 export { WebSocketConnection, WebSocketConnectionError, type WebSocketConnectionOptions } from "./connection.ts";
 export { openPlatformWebSocket, type PlatformWebSocketOptions } from "./browser.ts";
+export { messageDuplex } from "./message_duplex.ts";
 export { MessageStream, type MessageStreamOpened } from "./stream.ts";

@@ -111,6 +111,7 @@ async function withFixtures(
 function normalize(text: string): string {
   return text
     .replaceAll(/\b[0-9a-f]{64}\b/g, "<id>")
+    .replaceAll(/\b(\d+[smhdy])+\b/g, "<age>")
     .replaceAll(/\bweb-[a-z0-9]+(-[a-z0-9]+)?\b/g, "web-<id>")
     .replaceAll(/\bpodwire\b/g, "kubectl");
 }

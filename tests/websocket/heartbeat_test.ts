@@ -1,7 +1,8 @@
 /** Pings: any inbound frame is life, nobody dies while we do not read, patience where input is stuck. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { duplexPair } from "../../lib/bytes/mod.ts";
-import { type PingOptions, WebSocketConnection, WebSocketConnectionError } from "../../lib/websocket/mod.ts";
+import type { PingOptions } from "../../lib/bytes/mod.ts";
+import { WebSocketConnection, WebSocketConnectionError } from "../../lib/websocket/mod.ts";
 import { encodeFrame, pattern, RawPeer, utf8 } from "./harness.ts";
 
 const DEAD = "no sign of life from the peer";

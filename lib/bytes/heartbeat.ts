@@ -3,8 +3,6 @@
  *
  * @module
  */
-import type { FrameWriter } from "./writer.ts";
-
 /** How a connection makes sure that its peer is alive; times in milliseconds. */
 export interface PingOptions {
   /** A Ping is sent this often. */
@@ -22,6 +20,12 @@ export interface PingOptions {
 export interface HeartbeatTarget {
   /** Whether a read is waiting for the network. */
   isReading(): boolean;
+  /** How many bytes, Pings left out, the transport has taken so far. */
+  bytesSent(): number;
+  /** When it last took some, as `performance.now()`. */
+  lastWrite(): number;
+  /** Sends a Ping whose Pong is told by {@linkcode Heartbeat.confirm} with this `bytesSent`. */
+  ping(bytesSent: number): void;
   /** The peer was silent for too long, in milliseconds. */
   dead(silence: number): void;
 }
@@ -34,13 +38,12 @@ export interface HeartbeatTarget {
  * * While nobody reads, what the peer says lies unread in the socket: its silence means nothing, and
  *   counting starts anew when reading resumes.
  * * A peer that handles frames in order answers a Ping only after the messages before it, and a container that
- *   does not read its stdin can hold those up. A Ping therefore carries how many bytes had been sent before it, its
+ *   does not read its stdin can hold those up. A Ping therefore remembers how many bytes had been sent before it, its
  *   Pong confirms them, and while more than a little is unconfirmed the longer
  *   {@linkcode PingOptions.stallTimeout} counts, from when the transport last took some.
  */
 export class Heartbeat {
   readonly #options: Required<PingOptions>;
-  readonly #writer: FrameWriter;
   readonly #target: HeartbeatTarget;
   readonly #timer: ReturnType<typeof setInterval>;
   #lastHeard = performance.now();
@@ -50,9 +53,8 @@ export class Heartbeat {
   #lastProgress = performance.now();
 
   /** Starts; the first Ping leaves after one interval. */
-  constructor(options: PingOptions, writer: FrameWriter, target: HeartbeatTarget) {
+  constructor(options: PingOptions, target: HeartbeatTarget) {
     this.#options = { stallTimeout: 10 * options.timeout, ...options };
-    this.#writer = writer;
     this.#target = target;
     this.#timer = setInterval(() => this.#beat(), options.interval);
   }
@@ -62,12 +64,10 @@ export class Heartbeat {
     this.#lastHeard = performance.now();
   }
 
-  /** A Pong arrived; `data` is what its Ping carried. */
-  confirm(data: Uint8Array): void {
-    if (data.length !== 8) return; // Not an answer to a Ping of ours.
-    const confirmed = new DataView(data.buffer, data.byteOffset).getFloat64(0);
-    if (confirmed <= this.#confirmed || confirmed > this.#writer.bytesSent) return;
-    this.#confirmed = confirmed;
+  /** A Pong arrived: the peer has handled everything up to the Ping before which `bytesSent` had been sent. */
+  confirm(bytesSent: number): void {
+    if (!(bytesSent > this.#confirmed && bytesSent <= this.#target.bytesSent())) return; // No Ping of ours said so.
+    this.#confirmed = bytesSent;
     this.#lastProgress = performance.now();
   }
 
@@ -83,7 +83,8 @@ export class Heartbeat {
 
   #beat(): void {
     const { interval, timeout, stallTimeout } = this.#options;
-    const { bytesSent, lastWrite } = this.#writer;
+    const bytesSent = this.#target.bytesSent();
+    const lastWrite = this.#target.lastWrite();
     const now = performance.now();
     // A process that was stopped, or busy, for a while could not hear either.
     const late = now - this.#lastBeat > 2 * interval;
@@ -95,9 +96,7 @@ export class Heartbeat {
     const silence = now - (stalled ? Math.max(this.#lastHeard, lastWrite) : this.#lastHeard);
     if (silence >= (stalled ? stallTimeout : timeout)) return this.#target.dead(silence);
 
-    const data = new Uint8Array(8);
-    new DataView(data.buffer).setFloat64(0, bytesSent);
-    this.#writer.ping(data);
+    this.#target.ping(bytesSent);
   }
 }
 
