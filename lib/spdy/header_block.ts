@@ -138,7 +138,8 @@ const FORBIDDEN: ReadonlySet<string> = new Set([
   "transfer-encoding",
 ]);
 
-const decoder = new TextDecoder();
+/** A mark of byte order at the start of a value is part of it. */
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 function concat(chunks: readonly Uint8Array[]): Uint8Array {
   if (chunks.length === 1) return chunks[0]!;

@@ -113,7 +113,7 @@ export class SpdySession {
     this.#duplex = duplex;
     this.#options = options;
     this.#nextStreamId = this.#nextPingId = options.role === "client" ? 1 : 2;
-    const writer = new FrameWriter(duplex);
+    const writer = new FrameWriter(duplex, (cause) => this.#endSoon(this.#error("the connection broke", { cause })));
     this.#writer = writer;
     this.#wire = {
       reply: (id, headers) => writer.send(encodeSynReply(id, this.#compressor.compress(headers), false)),
@@ -150,18 +150,20 @@ export class SpdySession {
   }
 
   /**
-   * Opens a stream. The SYN_STREAM leaves at once, and the stream can be written to before the peer has answered.
+   * Opens a stream. The SYN_STREAM leaves at once. Await `opened` before the first write: moby/spdystream drops what
+   * comes to a stream that its own side has not answered yet.
    *
    * @param options.fin Nothing will be written to it.
    * @throws {SpdySessionError} If the session has ended, or its stream ids have.
    */
   open(headers: SpdyHeaders, options: { readonly fin?: boolean } = {}): SpdyStream {
     if (this.isClosed) throw new SpdySessionError("the session has ended");
+    while (this.#streams.has(this.#nextStreamId)) this.#nextStreamId += 2; // A client's, see #accept().
     const id = this.#nextStreamId;
     if (id > MAX_STREAM_ID) throw new SpdySessionError("the session has no stream ids left");
     this.#nextStreamId += 2;
     const { fin = false } = options;
-    const stream = new Stream(id, headers, this.#wire, fin, false);
+    const stream = new Stream(id, headers, this.#wire, fin);
     this.#streams.set(id, stream); // Before it is sent: what the peer answers must find it.
     this.#writer.send(encodeSynStream(id, this.#compressor.compress(headers), fin));
     const { openTimeout = 30_000 } = this.#options;
@@ -172,16 +174,18 @@ export class SpdySession {
   /**
    * Ends the session: resets the streams that are not finished, sends GOAWAY, and waits a moment for the peer to end too, so
    * that what has been sent arrives. Never throws.
+   *
+   * @param reason What those streams fail with.
    */
-  async close(): Promise<void> {
+  async close(reason: unknown = new SpdySessionError("the session was closed")): Promise<void> {
     if (!this.#closing && !this.#ended) {
-      const reason = new SpdySessionError("the session was closed");
       for (const stream of [...this.#streams.values()]) {
         if (!stream.localEnd) this.#wire.reset(stream.id, ResetStatus.CANCEL);
         stream.fail(reason);
       }
       this.#closing = true;
       this.#heartbeat?.stop();
+      clearTimeout(this.#closeTimer);
       this.#closeTimer = setTimeout(() => this.#end(), this.#options.closeTimeout ?? 1000);
       this.#writer.send(encodeGoAway(this.#lastPeerStreamId, 0));
       // What cannot be written any more changes nothing: the peer has gone.
@@ -286,17 +290,25 @@ export class SpdySession {
     if (this.#closing) return; // As upstream: whoever sent GOAWAY says nothing more.
     const { streamId, headers, fin, unidirectional } = frame;
     const { onStream } = this.#options;
-    if (streamId <= this.#lastPeerStreamId || this.#streams.has(streamId)) {
+    // As upstream, a server takes even numbers too, but nobody takes those that are for open().
+    const taken = this.#options.role === "client" ? streamId % 2 === 1 : this.#streams.has(streamId);
+    if (streamId <= this.#lastPeerStreamId || taken) {
       return this.#wire.reset(streamId, ResetStatus.PROTOCOL_ERROR);
     }
     this.#lastPeerStreamId = streamId;
     if (!onStream || this.#streams.size >= MAX_STREAMS) return this.#wire.reset(streamId, ResetStatus.REFUSED_STREAM);
-    const stream = new Stream(streamId, headers, this.#wire, unidirectional, fin);
+    const stream = new Stream(streamId, headers, this.#wire, unidirectional);
     this.#streams.set(streamId, stream);
     onStream(stream);
+    if (fin) stream.receive(new Uint8Array(0), true);
   }
 
   #giveUp(stream: Stream, timeout: number): void {
+    if (this.#stall) {
+      // The answer may lie behind what a slow reader keeps us from reading.
+      this.#openTimers.set(stream.id, setTimeout(() => this.#giveUp(stream, timeout), timeout));
+      return;
+    }
     this.#wire.reset(stream.id, ResetStatus.CANCEL);
     stream.fail(
       new StreamResetError(`stream ${stream.id} was not answered within ${timeout} ms`, stream.id, ResetStatus.CANCEL),
@@ -329,6 +341,12 @@ export class SpdySession {
           this.#error(`no sign of life from the peer for ${(silence / 1000).toFixed(1)} s, PINGs unanswered`),
         ),
     });
+  }
+
+  /** The peer takes nothing any more. What it said before it went is still read, for a moment. */
+  #endSoon(reason: Error): void {
+    if (this.isClosed) return;
+    this.#closeTimer = setTimeout(() => this.#end({ reason }), this.#options.closeTimeout ?? 1000);
   }
 
   /** Lets go of everything, once: in order, or because of a failure. */

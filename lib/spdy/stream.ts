@@ -26,10 +26,13 @@ export interface SpdyStream extends Duplex {
   readonly opened: Promise<SpdyHeaders>;
   /** What {@linkcode Duplex.read} reads: a stream of bytes where that fits better. */
   readonly incoming: ByteQueue;
+  /** Whether nothing can be written any more: it was ended here, or the peer opened it for its own direction only. */
+  readonly localEnd: boolean;
   /** Accepts a stream that the peer opened. Kubernetes drops what is sent on one before. */
   reply(headers?: SpdyHeaders): void;
   /**
-   * Ends both directions at once, with RST_STREAM where that is not done yet. What waits to be read is dropped.
+   * Ends both directions at once, with RST_STREAM where that is not done yet. What has arrived can still be read;
+   * {@linkcode Duplex.close} drops it too.
    *
    * @param status One of {@linkcode ResetStatus}. Default `CANCEL`.
    */
@@ -59,9 +62,10 @@ export class Stream implements SpdyStream {
   #replied = false;
   #localEnd = false;
   #remoteEnd = false;
+  #finished = false;
   #failure: { readonly reason: unknown } | undefined;
 
-  constructor(id: number, headers: SpdyHeaders, wire: StreamWire, localEnd: boolean, remoteEnd: boolean) {
+  constructor(id: number, headers: SpdyHeaders, wire: StreamWire, localEnd: boolean) {
     this.id = id;
     this.headers = headers;
     this.#wire = wire;
@@ -70,7 +74,6 @@ export class Stream implements SpdyStream {
     this.opened = promise;
     this.opened.catch(() => {}); // read() and write() tell the same.
     this.#settle = { resolve, reject };
-    if (remoteEnd) this.receive(NOTHING, true);
   }
 
   read(into: Uint8Array): Promise<number | null> {
@@ -105,11 +108,11 @@ export class Stream implements SpdyStream {
   reset(status: number = ResetStatus.CANCEL): void {
     if (!this.#localEnd || !this.#remoteEnd) this.#wire.reset(this.id, status);
     this.fail(new StreamResetError(`stream ${this.id} was reset here`, this.id, status));
-    this.incoming.cancel();
   }
 
   close(): void {
     this.reset();
+    this.incoming.cancel();
   }
 
   /** Bytes from the peer. Returns a promise while there is no room for them. */
@@ -138,7 +141,7 @@ export class Stream implements SpdyStream {
     this.#remoteEnd = true;
     this.incoming.fail(reason);
     this.#settle.reject(reason);
-    this.#wire.finished(this.id);
+    this.#finish();
   }
 
   /** Whether a FIN or RST_STREAM of ours is out. */
@@ -164,7 +167,18 @@ export class Stream implements SpdyStream {
   }
 
   #checkFinished(): void {
-    if (this.#localEnd && this.#remoteEnd) this.#wire.finished(this.id);
+    if (!this.#localEnd || !this.#remoteEnd) return;
+    this.#settle.reject(
+      new StreamResetError(`stream ${this.id} ended without an answer`, this.id, ResetStatus.PROTOCOL_ERROR),
+    ); // Does nothing to one that was answered.
+    this.#finish();
+  }
+
+  /** Once: a peer may use the number again. */
+  #finish(): void {
+    if (this.#finished) return;
+    this.#finished = true;
+    this.#wire.finished(this.id);
   }
 
   #checkWritable(): void {

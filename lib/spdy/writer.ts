@@ -24,6 +24,7 @@ interface Outgoing {
  */
 export class FrameWriter {
   readonly #duplex: Duplex;
+  readonly #onBroken: (cause: unknown) => void;
   readonly #buffer = new Uint8Array(BUFFER_SIZE);
   #size = 0;
   /** Frames of which the buffer holds the end; they are out with the next write. */
@@ -39,9 +40,10 @@ export class FrameWriter {
   #bytesSent = 0;
   #lastWrite = 0;
 
-  /** A writer to `duplex`. */
-  constructor(duplex: Duplex) {
+  /** A writer to `duplex`; `onBroken` is told once what broke it. */
+  constructor(duplex: Duplex, onBroken: (cause: unknown) => void) {
     this.#duplex = duplex;
+    this.#onBroken = onBroken;
   }
 
   /** How many bytes have left so far, or are leaving; Pings are not counted. */
@@ -114,8 +116,7 @@ export class FrameWriter {
   }
 
   #start(): void {
-    if (this.#failure) return;
-    this.#running ??= this.#run().finally(() => this.#running = undefined);
+    if (!this.#failure) this.#running ??= this.#run();
   }
 
   /** Writes until nothing waits. */
@@ -124,8 +125,10 @@ export class FrameWriter {
       await undefined; // Whatever else is sent in this turn goes into the same write.
       while (!this.#failure) {
         this.#addPings();
-        if (this.#next < this.#waiting.length) await this.#put(this.#waiting[this.#next++]!);
-        else if (this.#size > 0) await this.#flush();
+        if (this.#next < this.#waiting.length) {
+          await this.#put(this.#waiting[this.#next]!);
+          this.#next++; // Only now: a failure meanwhile is this frame's too.
+        } else if (this.#size > 0) await this.#flush();
         else break;
         if (this.#next === this.#waiting.length || this.#next > MANY) {
           this.#waiting.splice(0, this.#next);
@@ -133,7 +136,10 @@ export class FrameWriter {
         }
       }
     } catch (error) {
+      if (!this.#failure) this.#onBroken(error);
       this.fail(error);
+    } finally {
+      this.#running = undefined; // At once: whatever is sent from now on has to start anew.
     }
   }
 
@@ -157,8 +163,7 @@ export class FrameWriter {
       }
     }
     if (!frame.data) this.#backlog -= frame.head.length;
-    if (this.#failure) frame.reject?.(this.#failure.reason);
-    else this.#leaving.push(frame);
+    if (!this.#failure) this.#leaving.push(frame);
   }
 
   #append(bytes: Uint8Array): void {
