@@ -33,12 +33,29 @@ export class ContainerStream {
   }
 }
 
+/** A wish to reach the ports of a pod. */
+export class PortForwardStream {
+  /** The pod. */
+  readonly pod: Pod;
+  /** The query's ports as they stand there; only WebSockets without a tunnel have any. */
+  readonly ports: readonly number[];
+
+  /** The ports of `pod`. */
+  constructor(pod: Pod, ports: readonly number[]) {
+    this.pod = pod;
+    this.ports = ports;
+  }
+}
+
+/** What a request may be answered with: a response, or a stream. */
+export type Answer = HttpResponse | ContainerStream | PortForwardStream;
+
 /**
  * Answers a request for `path`, which is the request's without what only concerned access.
  *
  * @throws {StatusError} If it is refused.
  */
-export function serveApi(pods: readonly Pod[], path: string, request: HttpRequest): HttpResponse | ContainerStream {
+export function serveApi(pods: readonly Pod[], path: string, request: HttpRequest): Answer {
   if (path.startsWith("/api/v1/")) return serveCore(pods, path, request);
   const document = DOCUMENTS[path.replace(/(.)\/$/, "$1")];
   if (document === undefined) throw pathNotFound();
@@ -49,7 +66,7 @@ export function serveApi(pods: readonly Pod[], path: string, request: HttpReques
 }
 
 /** The objects of core/v1. */
-function serveCore(pods: readonly Pod[], path: string, request: HttpRequest): HttpResponse | ContainerStream {
+function serveCore(pods: readonly Pod[], path: string, request: HttpRequest): Answer {
   const query = new Query(request.query);
   const asTable = wantsTable(request.headers.get("accept"));
   const segments = path.split("/").slice(3).map(decodeSegment);
@@ -73,6 +90,10 @@ function serveCore(pods: readonly Pod[], path: string, request: HttpRequest): Ht
     case 5:
       if (action === "exec" || action === "attach") {
         return openStream(findPod(pods, namespace, name), action, query, request);
+      }
+      if (action === "portforward") {
+        const ports = parsePorts(query);
+        return openPortForward(findPod(pods, namespace, name), ports, request);
       }
   }
   throw pathNotFound();
@@ -145,6 +166,23 @@ function openStream(
   return new ContainerStream(container, { action, command, stdin, stdout, stderr: stderr && !tty, tty });
 }
 
+/** portforward: the checks of the API server. */
+function openPortForward(pod: Pod, ports: readonly number[], request: HttpRequest): Answer {
+  if (!isRead(request) && request.method !== "POST") throw methodNotAllowed();
+  if (!request.headers.tokens("connection").includes("upgrade")) throw badRequest("Upgrade request required");
+  return new PortForwardStream(pod, ports);
+}
+
+/** The numbers that the API server makes of `ports` (apimachinery `runtime/conversion.go`); the kubelet looks at them later. */
+function parsePorts(query: Query): number[] {
+  return query.getAll("ports").map((text) => {
+    const number = /^\d+$/.test(text) ? Number(text) : NaN;
+    if (number < 2 ** 31) return number;
+    const reason = Number.isNaN(number) ? "invalid syntax" : "value out of range";
+    throw badRequest(`cannot convert to []int32: strconv.ParseUint: parsing ${JSON.stringify(text)}: ${reason}`);
+  });
+}
+
 /** The container that was named; the only one, if none was (kubernetes `pkg/registry/core/pod/strategy.go`). */
 function chooseContainer(pod: Pod, name: string): Container {
   const { containers, spec } = pod;
@@ -181,7 +219,7 @@ function json(value: Record<string, unknown>): HttpResponse {
 }
 
 /** An answer in the kubelet's manner; the connection ends with it. */
-function text(status: number, body: string): HttpResponse {
+export function text(status: number, body: string): HttpResponse {
   const headers = [["Content-Type", "text/plain; charset=utf-8"]] as const;
   return { status, headers, body, close: true };
 }
@@ -227,6 +265,13 @@ const DOCUMENTS: Readonly<Record<string, string | Record<string, unknown>>> = {
       },
       { name: "pods/attach", singularName: "", namespaced: true, kind: "PodAttachOptions", verbs: ["create", "get"] },
       { name: "pods/exec", singularName: "", namespaced: true, kind: "PodExecOptions", verbs: ["create", "get"] },
+      {
+        name: "pods/portforward",
+        singularName: "",
+        namespaced: true,
+        kind: "PodPortForwardOptions",
+        verbs: ["create", "get"],
+      },
     ],
   },
 };

@@ -4,15 +4,13 @@
  * @module
  */
 import { type Duplex, PodwireError } from "../bytes/mod.ts";
-import { REMOTE_COMMAND_PROTOCOLS } from "../channels/mod.ts";
-import { acceptWebSocket, type ServerHandshake, WebSocketConnection, WebSocketRequestError } from "../websocket/mod.ts";
-import { AccessControl, webSocketProtocols } from "./access.ts";
-import { ContainerStream, serveApi } from "./api.ts";
-import { type HttpRequest, HttpRequestError, type HttpResponse, HttpServerConnection } from "./http.ts";
+import { AccessControl } from "./access.ts";
+import { type Answer, ContainerStream, PortForwardStream, serveApi } from "./api.ts";
+import { type HttpRequest, HttpRequestError, HttpServerConnection } from "./http.ts";
 import { type ListenAddress, SocketListener } from "./listener.ts";
 import { type HostPod, Pod } from "./pods.ts";
-import { serveRemoteCommand } from "./remote_command.ts";
-import { badRequest, StatusError } from "./status_error.ts";
+import { StatusError } from "./status_error.ts";
+import { openPortForward, openRemoteCommand } from "./streams.ts";
 
 /** Options of {@linkcode serveHost}. */
 export interface HostOptions {
@@ -34,7 +32,7 @@ export interface HostOptions {
  * A running host.
  *
  * Its pods' containers are processes of the user who runs it: no isolation of any kind. **Whoever can
- * reach it can run any command as that user.** Hence a unix socket has mode 0600, TCP is loopback only, and
+ * reach it can run any command as that user**, and reach any port of this machine, all of which are the pods'. Hence a unix socket has mode 0600, TCP is loopback only, and
  * over TCP a client has to know a random token.
  */
 export interface HostServer extends AsyncDisposable {
@@ -83,8 +81,6 @@ const DEMO_POD: HostPod = {
   labels: { app: "demo" },
   containers: [{ name: "main", command: ["/bin/sh", "-c", "while date && sleep 5; do :; done"] }],
 };
-
-const SUBPROTOCOLS = [...REMOTE_COMMAND_PROTOCOLS, ""];
 
 class Host implements HostServer {
   readonly address: ListenAddress;
@@ -173,7 +169,8 @@ class Host implements HostServer {
   async #answer(connection: HttpServerConnection, request: HttpRequest): Promise<void> {
     try {
       const result = this.#access.preflight(request) ?? this.#route(request);
-      if (result instanceof ContainerStream) await openStream(connection, request, result);
+      if (result instanceof ContainerStream) await openRemoteCommand(connection, request, result);
+      else if (result instanceof PortForwardStream) await openPortForward(connection, request, result);
       else await connection.respond(this.#access.share(request, result));
     } catch (error) {
       if (!(error instanceof StatusError)) throw error;
@@ -181,37 +178,9 @@ class Host implements HostServer {
     }
   }
 
-  #route(request: HttpRequest): HttpResponse | ContainerStream {
+  #route(request: HttpRequest): Answer {
     return serveApi(this.#pods, this.#access.admit(request), request);
   }
-}
-
-/** Upgrades to a WebSocket and runs the session on it. */
-async function openStream(
-  connection: HttpServerConnection,
-  request: HttpRequest,
-  stream: ContainerStream,
-): Promise<void> {
-  if (request.headers.tokens("upgrade")[0] !== "websocket") throw badRequest("this host upgrades to WebSocket only");
-  const headers = request.headers.toHeaders();
-  headers.set("Sec-WebSocket-Protocol", offeredProtocols(request).join(", "));
-  let handshake: ServerHandshake;
-  try {
-    handshake = await acceptWebSocket({ method: request.method, headers }, SUBPROTOCOLS);
-  } catch (error) {
-    if (!(error instanceof WebSocketRequestError)) throw error;
-    return await connection.respond({ status: error.status, headers: error.headers, body: error.body, close: true });
-  }
-  const duplex = await connection.upgrade(handshake.headers);
-  const socket = new WebSocketConnection(duplex, { role: "server", protocol: handshake.protocol });
-  await serveRemoteCommand(socket, stream.request, () => stream.open());
-}
-
-/** The subprotocols to choose from: all that are offered, but v5 alone where it is among them, as Kubernetes does. */
-function offeredProtocols(request: HttpRequest): readonly string[] {
-  const [newest] = REMOTE_COMMAND_PROTOCOLS;
-  const offered = webSocketProtocols(request);
-  return offered.includes(newest) ? [newest] : offered;
 }
 
 /** Answers a request that HTTP itself forbids. */

@@ -4,17 +4,12 @@
  * @module
  */
 import { type Duplex, PodwireError } from "../bytes/mod.ts";
+import { SocketDuplex } from "./socket.ts";
 
 /** The host cannot listen where it was told to. */
 export class ListenError extends PodwireError {
   /** The class's name. */
   override name = "ListenError";
-}
-
-/** A client's connection ended in the middle of something. */
-export class ConnectionError extends PodwireError {
-  /** The class's name. */
-  override name = "ConnectionError";
 }
 
 /** Where to listen. */
@@ -79,7 +74,7 @@ export class SocketListener {
         throw new ListenError(`cannot accept connections any more: ${(error as Error).message}`, { cause: error });
       }
       open++;
-      yield new SocketDuplex(connection, release);
+      yield new SocketDuplex(connection, "the client's connection broke", release);
     }
   }
 
@@ -90,58 +85,6 @@ export class SocketListener {
     this.#listener.close();
     this.#wake?.();
     if (this.address.transport === "unix") await removeIfThere(this.address.path);
-  }
-}
-
-/** A connection of the runtime as a {@linkcode Duplex}. */
-class SocketDuplex implements Duplex {
-  readonly #connection: Deno.Conn<Deno.Addr>;
-  readonly #onClose: () => void;
-  #lastWrite: Promise<void> = Promise.resolve();
-  #closed = false;
-
-  constructor(connection: Deno.Conn<Deno.Addr>, onClose: () => void) {
-    this.#connection = connection;
-    this.#onClose = onClose;
-    if ("setNoDelay" in connection) (connection as Deno.TcpConn).setNoDelay(true);
-  }
-
-  async read(into: Uint8Array): Promise<number | null> {
-    try {
-      return await this.#connection.read(into);
-    } catch (cause) {
-      throw new ConnectionError("the client's connection broke", { cause });
-    }
-  }
-
-  write(data: Uint8Array): Promise<void> {
-    const write = this.#lastWrite.then(() => this.#writeAll(data));
-    this.#lastWrite = write.catch(() => {}); // The writer of this one learns of it; the next one will by itself.
-    return write;
-  }
-
-  async closeWrite(): Promise<void> {
-    await this.#lastWrite;
-    try {
-      await this.#connection.closeWrite();
-    } catch (cause) {
-      throw new ConnectionError("the client's connection broke", { cause });
-    }
-  }
-
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#connection.close();
-    this.#onClose();
-  }
-
-  async #writeAll(data: Uint8Array): Promise<void> {
-    try {
-      for (let at = 0; at < data.length;) at += await this.#connection.write(data.subarray(at));
-    } catch (cause) {
-      throw new ConnectionError("the client's connection broke", { cause });
-    }
   }
 }
 

@@ -19,6 +19,8 @@ export interface HostPod {
   readonly annotations?: Readonly<Record<string, string>>;
   /** The containers, at least one. */
   readonly containers: readonly HostContainer[];
+  /** Ports of this machine that stand for other ports of the pod; those that are not named stand for themselves. */
+  readonly ports?: Readonly<Record<number, number>>;
 }
 
 /** A container of the embedded host: a local process, and where commands run that are executed in it. */

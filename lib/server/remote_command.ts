@@ -1,22 +1,18 @@
 /**
- * The server's side of one exec or attach session over a {@linkcode MessageSocket}.
+ * The server's side of one exec or attach session, whatever carries it.
  *
  * @module
  */
 import { ByteQueue, PodwireError } from "../bytes/mod.ts";
 import {
   Channel,
-  ChannelCodec,
-  ChannelProtocolError,
   exitCodeStatus,
   internalErrorStatus,
-  type RemoteCommandProtocol,
   ResizeDecoder,
   type Status,
   SUCCESS,
   type TerminalSize,
 } from "../channels/mod.ts";
-import type { MessageSocket } from "../websocket/mod.ts";
 import { goJson } from "./go_json.ts";
 
 /** What a client of exec or attach talks to: a process, or a place at a container's streams. */
@@ -59,11 +55,46 @@ export interface RemoteCommandRequest {
   readonly tty: boolean;
 }
 
+/** What carries a session: the messages of a WebSocket, or the streams of a SPDY connection. */
+export interface ServerWire {
+  /**
+   * How a status is worded: as a kubelet (`v5`) or as a container runtime (`v4`) does, or as bare text, which v1 to v3
+   * carry.
+   */
+  readonly wording: "v5" | "v4" | "text";
+  /**
+   * Gets the client ready to listen, so that the command may start.
+   *
+   * @returns Whether it is; else there is nobody to serve.
+   */
+  open(): Promise<boolean>;
+  /** Hands over what the client sends, until it has gone or broken the protocol. */
+  receive(client: ClientInput): Promise<void>;
+  /** Sends data on a {@linkcode Channel}; resolves when the transport has it. */
+  send(channel: number, data: Uint8Array): Promise<void>;
+  /** Nothing more comes on a {@linkcode Channel}. */
+  end(channel: number): Promise<void>;
+  /** Ends the session in order, so that the client gets all that was sent; settles when it is over. */
+  close(): Promise<void>;
+  /** Drops the session. */
+  abort(reason: unknown): void;
+}
+
+/** Where a {@linkcode ServerWire} puts what the client sends. */
+export interface ClientInput {
+  /** Input for the command. While a promise waits, the client must not be read any further. */
+  input(data: Uint8Array): Promise<void> | void;
+  /** The end of the input. */
+  endInput(): void;
+  /** A part of the text that tells the terminal's sizes. */
+  resize(data: Uint8Array): void;
+}
+
 /**
  * Runs one session to its end: greets, starts the command, carries its streams, says how it ended, closes.
  *
  * The order is what keeps output whole (protocol.md F.7): all output is with the transport before the status
- * is sent, the status before Close 1000, and the connection is dropped only after the peer's Close or five seconds.
+ * is sent, the status before the wire's closing, and the connection is dropped only after the peer's or a few seconds.
  *
  * Input waits in a queue of 4 MiB, so that a command which does not read holds up neither
  * Pings nor its own output. A client that sends more than that is not read any further until the
@@ -72,43 +103,52 @@ export interface RemoteCommandRequest {
  * @param start Starts the command. What it throws becomes the session's status.
  */
 export async function serveRemoteCommand(
-  socket: MessageSocket,
+  wire: ServerWire,
   request: RemoteCommandRequest,
   start: () => Promise<ServedCommand>,
 ): Promise<void> {
-  const session = new ServerSession(socket, request);
+  const session = new ServerSession(wire, request);
   await session.run(start);
 }
 
 /** Input in bytes that a command may leave unread before its client is no longer read. */
 const MAX_WAITING_INPUT = 4 * 1024 * 1024;
 
-class ServerSession {
-  readonly #socket: MessageSocket;
+class ServerSession implements ClientInput {
+  readonly #wire: ServerWire;
   readonly #request: RemoteCommandRequest;
-  readonly #codec: ChannelCodec;
   readonly #input = new ByteQueue({ capacity: MAX_WAITING_INPUT });
   readonly #sizes = new ResizeDecoder();
   #inputEnded = false;
+  #command: ServedCommand | undefined;
 
-  constructor(socket: MessageSocket, request: RemoteCommandRequest) {
-    this.#socket = socket;
+  constructor(wire: ServerWire, request: RemoteCommandRequest) {
+    this.#wire = wire;
     this.#request = request;
-    // A client that offers no subprotocol speaks the first one (protocol.md A.3).
-    this.#codec = new ChannelCodec((socket.protocol || "channel.k8s.io") as RemoteCommandProtocol);
   }
 
   async run(start: () => Promise<ServedCommand>): Promise<void> {
     try {
-      // The greeting: nothing, on the first channel that the client will hear from (apiserver pkg/util/proxy/websocket.go).
-      const { stdout, stderr } = this.#request;
-      await this.#send(stdout ? Channel.STDOUT : stderr ? Channel.STDERR : Channel.ERROR, new Uint8Array(0));
-      await this.#serve(start);
-      await this.#socket.close();
+      if (await this.#wire.open()) await this.#serve(start);
+      await this.#wire.close();
     } catch (error) {
-      this.#socket.abort(error); // The client has gone in the middle of an answer: nobody is left to hear why.
+      this.#wire.abort(error); // The client has gone in the middle of an answer: nobody is left to hear why.
       if (!(error instanceof PodwireError)) throw error;
     }
+  }
+
+  input(data: Uint8Array): Promise<void> | void {
+    if (!this.#inputEnded) return this.#input.write(data); // Data behind the end is dropped, as upstream.
+  }
+
+  endInput(): void {
+    this.#inputEnded = true;
+    this.#input.close();
+  }
+
+  resize(data: Uint8Array): void {
+    if (!this.#request.tty) return;
+    for (const size of this.#sizes.decode(data)) this.#command?.resize(size);
   }
 
   async #serve(start: () => Promise<ServedCommand>): Promise<void> {
@@ -116,10 +156,12 @@ class ServerSession {
     try {
       command = await start();
     } catch (error) {
+      await this.#endOutputs();
       return await this.#sendStatus(this.#failure(error));
     }
+    this.#command = command;
     try {
-      const gone = this.#receive(command).then(() => "gone" as const);
+      const gone = this.#wire.receive(this).then(() => "gone" as const);
       void this.#pumpInput(command.stdin);
       const code = await Promise.race([this.#finish(command), gone]);
       if (code !== "gone") await this.#sendStatus(this.#statusOf(code));
@@ -140,8 +182,12 @@ class ServerSession {
   }
 
   async #pumpOutput(channel: number, output: AsyncIterable<Uint8Array> | undefined): Promise<void> {
-    if (!output) return;
-    for await (const data of output) await this.#send(channel, data);
+    for await (const data of output ?? []) await this.#wire.send(channel, data);
+    await this.#wire.end(channel);
+  }
+
+  async #endOutputs(): Promise<void> {
+    await Promise.all([this.#wire.end(Channel.STDOUT), this.#wire.end(Channel.STDERR)]);
   }
 
   async #pumpInput(stdin: CommandInput | undefined): Promise<void> {
@@ -155,53 +201,20 @@ class ServerSession {
     if (!this.#input.cancelled) await stdin.close();
   }
 
-  /** Takes what the client sends, until it closes, ends, breaks the protocol, or the session is closed from here. */
-  async #receive(command: ServedCommand): Promise<void> {
-    try {
-      for (;;) {
-        const message = await this.#socket.receive();
-        if (message === undefined) return;
-        const decoded = this.#codec.decode(message);
-        if (decoded?.type === "close") {
-          if (decoded.channel === Channel.STDIN) this.#endInput();
-        } else if (decoded?.channel === Channel.STDIN) {
-          await this.#takeInput(decoded.data);
-        } else if (decoded?.channel === Channel.RESIZE && this.#request.tty) {
-          for (const size of this.#sizes.decode(decoded.data)) command.resize(size);
-        }
-      }
-    } catch (error) {
-      // A malformed message ends the session with Close 1000 and no status, as upstream. Whatever else it is, the
-      // client is gone; `closed` of the socket keeps the reason.
-      if (!(error instanceof PodwireError)) throw error;
-      if (!(error instanceof ChannelProtocolError)) this.#socket.abort(error);
-    }
-  }
-
-  #takeInput(data: Uint8Array): Promise<void> | void {
-    if (!this.#inputEnded) return this.#input.write(data); // Data behind the end is dropped, as upstream.
-  }
-
-  #endInput(): void {
-    this.#inputEnded = true;
-    this.#input.close();
-  }
-
-  #send(channel: number, data: Uint8Array): Promise<void> {
-    return this.#socket.send(...this.#codec.encode(channel, data));
-  }
-
   /** Says how it ended: JSON since v4; before, text for a failure and nothing for success. */
   async #sendStatus(status: Status): Promise<void> {
-    if (!this.#codec.jsonStatus && status.status === "Success") return;
-    const text = this.#codec.jsonStatus ? goJson(status) : status.message ?? "";
-    await this.#send(Channel.ERROR, new TextEncoder().encode(text));
+    const json = this.#wire.wording !== "text";
+    if (json || status.status !== "Success") {
+      const text = json ? goJson(status) : status.message ?? "";
+      await this.#wire.send(Channel.ERROR, new TextEncoder().encode(text));
+    }
+    await this.#wire.end(Channel.ERROR);
   }
 
   #statusOf(code: number): Status {
     if (code === 0) return SUCCESS;
     const status = exitCodeStatus(code);
-    if (this.#codec.halfClose) return status;
+    if (this.#wire.wording === "v5") return status;
     // Before v5 a container runtime answers by itself, and its text is another one.
     const command = this.#request.command.join(" ");
     return {
@@ -217,7 +230,7 @@ class ServerSession {
       : "error attaching to container";
     const full = `${doing}: ${text}`;
     // What a runtime says is an internal error; with v5 the kubelet says so once more.
-    return internalErrorStatus(this.#codec.halfClose ? `Internal error occurred: ${full}` : full);
+    return internalErrorStatus(this.#wire.wording === "v5" ? `Internal error occurred: ${full}` : full);
   }
 }
 

@@ -36,6 +36,7 @@ Deno.test("serveHost() answers what kubectl discovers", async () => {
     "pods",
     "pods/attach",
     "pods/exec",
+    "pods/portforward",
   ]);
   for (const path of ["/healthz", "/livez", "/readyz"]) {
     assertEquals(await (await fetch(host.url.href + path)).text(), "ok");

@@ -1,0 +1,160 @@
+/**
+ * Port-forward over a WebSocket's channels, the server's side: the form that knows no streams.
+ *
+ * @module
+ */
+import { ByteQueue, type Duplex, PodwireError } from "../bytes/mod.ts";
+import { ChannelCodec, ChannelProtocolError } from "../channels/mod.ts";
+import type { MessageSocket } from "../websocket/mod.ts";
+import { connectToPort, LocalPortError } from "./local_port.ts";
+import { type ForwardedPod, forwardingError } from "./port_forward.ts";
+import { ConnectionError } from "./socket.ts";
+
+/**
+ * The subprotocols; a client may also offer none, which is the first of them (cri-streaming `portforward/websocket.go`).
+ * Each with the most ports that it can carry: two channels each, in one byte of which 255 means something else, or in
+ * one digit.
+ */
+export const PORT_FORWARD_CHANNEL_PROTOCOLS: Readonly<Record<string, number>> = {
+  "v4.channel.k8s.io": 127,
+  "": 127,
+  "v4.base64.channel.k8s.io": 5,
+};
+
+/**
+ * Forwards one connection to each of `ports` of this machine until all of them have ended, or the client has gone.
+ *
+ * The i-th port has channel 2i for its data and 2i + 1 for what goes wrong. Both begin with the port's number,
+ * little-endian. There is no half-close: a connection ends when the process ends its direction. When all
+ * are over the WebSocket is closed with code 1000.
+ *
+ * A process that does not read has 256 KiB queued; then the WebSocket is not read any further until it does.
+ */
+export async function servePortForwardChannels(
+  socket: MessageSocket,
+  ports: readonly number[],
+  pod: ForwardedPod,
+): Promise<void> {
+  const session = new ChannelSession(socket, ports, pod);
+  await session.run();
+}
+
+/** The largest part of a connection's bytes that is moved at once: client-go's copy buffer. */
+const MAX_READ = 32 * 1024;
+
+class ChannelSession {
+  readonly #socket: MessageSocket;
+  readonly #pod: ForwardedPod;
+  readonly #codec: ChannelCodec;
+  /** Each port with what the client has sent to it. */
+  readonly #ports: ReadonlyArray<{ readonly port: number; readonly input: ByteQueue }>;
+  readonly #gone = new AbortController();
+
+  constructor(socket: MessageSocket, ports: readonly number[], pod: ForwardedPod) {
+    this.#socket = socket;
+    this.#pod = pod;
+    const isBase64 = socket.protocol === "v4.base64.channel.k8s.io";
+    this.#codec = new ChannelCodec(isBase64 ? "v4.base64.channel.k8s.io" : "v4.channel.k8s.io");
+    this.#ports = ports.map((port) => ({ port, input: new ByteQueue() }));
+  }
+
+  async run(): Promise<void> {
+    try {
+      for (const [i, { port }] of this.#ports.entries()) {
+        const greeting = Uint8Array.of(port & 0xff, port >> 8);
+        await this.#send(2 * i, greeting);
+        await this.#send(2 * i + 1, greeting);
+      }
+      const connections = Promise.all(this.#ports.map((_, i) => this.#forward(i)));
+      await Promise.race([
+        connections,
+        this.#receive().finally(() => this.#gone.abort(new PodwireError("the client is gone"))),
+      ]);
+      await connections;
+      await this.#socket.close();
+    } catch (error) {
+      this.#socket.abort(error); // The client has gone in the middle of something.
+      if (!(error instanceof PodwireError)) throw error;
+    } finally {
+      for (const { input } of this.#ports) input.cancel();
+    }
+  }
+
+  /** The `index`th port's connection, from its first byte to its last. */
+  async #forward(index: number): Promise<void> {
+    const { port, input } = this.#ports[index]!;
+    const { signal } = this.#gone;
+    let local: Duplex;
+    try {
+      local = await connectToPort(this.#pod.ports[port] ?? port, signal);
+    } catch (error) {
+      input.cancel();
+      if (error instanceof LocalPortError) await this.#tell(index, forwardingError(port, this.#pod, error));
+      else if (!signal.aborted) throw error;
+      return;
+    }
+    const drop = () => local.close();
+    signal.addEventListener("abort", drop, { once: true });
+    if (signal.aborted) drop();
+    try {
+      void writeInput(input, local);
+      await this.#readOutput(index, local);
+    } finally {
+      signal.removeEventListener("abort", drop);
+      input.cancel();
+      drop();
+    }
+  }
+
+  async #readOutput(index: number, local: Duplex): Promise<void> {
+    const buffer = new Uint8Array(MAX_READ);
+    try {
+      for (let n = await local.read(buffer); n !== null; n = await local.read(buffer)) {
+        await this.#send(2 * index, buffer.subarray(0, n));
+      }
+    } catch (error) {
+      if (!(error instanceof ConnectionError)) throw error;
+      if (!this.#gone.signal.aborted) {
+        await this.#tell(index, forwardingError(this.#ports[index]!.port, this.#pod, error));
+      }
+    }
+  }
+
+  /** Takes what the client sends, until it closes, ends, or breaks the protocol. */
+  async #receive(): Promise<void> {
+    try {
+      for (;;) {
+        const message = await this.#socket.receive();
+        if (message === undefined) return;
+        const decoded = this.#codec.decode(message);
+        if (decoded?.type !== "data" || decoded.channel % 2 !== 0) continue; // Error channels are for reading.
+        await this.#ports[decoded.channel / 2]?.input.write(decoded.data);
+      }
+    } catch (error) {
+      if (!(error instanceof PodwireError)) throw error;
+      if (!(error instanceof ChannelProtocolError)) this.#socket.abort(error);
+    }
+  }
+
+  #tell(index: number, text: string): Promise<void> {
+    return this.#send(2 * index + 1, new TextEncoder().encode(text));
+  }
+
+  #send(channel: number, data: Uint8Array): Promise<void> {
+    return this.#socket.send(...this.#codec.encode(channel, data));
+  }
+}
+
+/** Moves what waits in `input` until it is cancelled, or the process reads no more. */
+async function writeInput(input: ByteQueue, local: Duplex): Promise<void> {
+  try {
+    while (await input.ready()) {
+      const part = input.peek();
+      await local.write(part);
+      input.consume(part.length);
+    }
+  } catch (error) {
+    if (!(error instanceof ConnectionError)) throw error;
+    input.cancel(); // What else comes is dropped.
+  }
+}
