@@ -28,10 +28,14 @@ export {
   ChannelProtocolError,
   DisconnectedError,
   RemoteCommandError,
+  type RemoteCommandSink,
+  type RemoteCommandWire,
+  type RequestedStreams,
   type Status,
   type StatusDetails,
   StdinClosedError,
   type TerminalSize,
+  type WireEnd,
 } from "./lib/channels/mod.ts";
 export { type ClientCertificate, type Dialer, DialError, type Endpoint, type Hop } from "./lib/dial/mod.ts";
 export { ConfigError, CredentialsError } from "./lib/kubeconfig/errors.ts";

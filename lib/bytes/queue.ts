@@ -13,9 +13,9 @@ export interface ByteQueueOptions {
 /**
  * A first-in, first-out queue of bytes between one writer and one reader.
  *
- * It is a ring of fixed size: what is written is copied in, what is read is copied out,
- * and nothing is allocated in between, however much passes. A writer waits while the ring
- * is full, a reader while it is empty.
+ * It is a ring: what is written is copied in, what is read is copied out, and nothing is
+ * allocated in between, however much passes. The ring grows to its capacity with what waits in it. A writer
+ * waits while it is full, a reader while it is empty.
  *
  * @example
  * ```ts
@@ -110,6 +110,23 @@ export class ByteQueue {
   }
 
   /**
+   * What can be read without a copy: a view of the oldest bytes, empty if there are none. It stays as it is until
+   * {@linkcode ByteQueue.consume}.
+   */
+  peek(): Uint8Array {
+    if (!this.#ring) return NOTHING;
+    return this.#ring.subarray(this.#start, Math.min(this.#start + this.#size, this.#ring.length));
+  }
+
+  /** Removes the oldest `count` bytes, at most as many as {@linkcode ByteQueue.peek} gave. */
+  consume(count: number): void {
+    if (!this.#ring) return; // Cancelled meanwhile.
+    this.#size -= count;
+    this.#start = this.#size === 0 ? 0 : (this.#start + count) % this.#ring.length;
+    this.#notify();
+  }
+
+  /**
    * The reading side as a Web Stream of bytes (with BYOB readers). Cancelling it
    * cancels the queue. Use either this or {@linkcode ByteQueue.read}.
    */
@@ -153,7 +170,7 @@ export class ByteQueue {
     if (this.#state === "cancelled") return data.length;
     if (this.#state === "failed") throw this.#reason;
     if (this.#state === "closed") throw new TypeError("Cannot write to a closed ByteQueue");
-    const ring = this.#ring ??= new Uint8Array(this.#capacity);
+    const ring = this.#makeRoom(data.length);
     const count = Math.min(data.length, ring.length - this.#size);
     const end = (this.#start + this.#size) % ring.length;
     const first = Math.min(count, ring.length - end);
@@ -171,10 +188,21 @@ export class ByteQueue {
     const first = Math.min(count, ring.length - this.#start);
     into.set(ring.subarray(this.#start, this.#start + first));
     into.set(ring.subarray(0, count - first), first);
-    this.#size -= count;
-    this.#start = this.#size === 0 ? 0 : (this.#start + count) % ring.length;
-    this.#notify();
+    this.consume(count);
     return count;
+  }
+
+  /** The ring, with room for `count` bytes more if its capacity allows that. */
+  #makeRoom(count: number): Uint8Array {
+    const ring = this.#ring ?? NOTHING;
+    const needed = this.#size + count;
+    if (needed <= ring.length || ring.length === this.#capacity) return ring;
+    const grown = new Uint8Array(Math.min(this.#capacity, Math.max(MIN_RING, 2 ** Math.ceil(Math.log2(needed)))));
+    const first = Math.min(this.#size, ring.length - this.#start);
+    grown.set(ring.subarray(this.#start, this.#start + first));
+    grown.set(ring.subarray(0, this.#size - first), first);
+    this.#start = 0;
+    return this.#ring = grown;
   }
 
   /** Wakes whoever waits; they look for themselves. */
@@ -188,6 +216,11 @@ export class ByteQueue {
 
 /** Room for eight of Kubernetes' largest messages, in bytes. */
 const DEFAULT_CAPACITY = 256 * 1024;
+
+/** What a ring begins with, in bytes. */
+const MIN_RING = 4 * 1024;
+
+const NOTHING = new Uint8Array(0);
 
 /** The largest chunk that a Web Stream hands out, in bytes. */
 const MAX_CHUNK = 64 * 1024;

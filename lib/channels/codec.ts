@@ -5,7 +5,7 @@
  */
 import { decodeBase64, encodeBase64 } from "@std/encoding/base64";
 import { PodwireError } from "../bytes/mod.ts";
-import { Channel, type RemoteCommandProtocol } from "./protocol.ts";
+import { Channel, hasJsonStatus, type RemoteCommandProtocol } from "./protocol.ts";
 
 /** A message that is not what its subprotocol allows. */
 export class ChannelProtocolError extends PodwireError {
@@ -57,7 +57,7 @@ export class ChannelCodec {
   constructor(protocol: RemoteCommandProtocol) {
     this.protocol = protocol;
     this.halfClose = protocol === "v5.channel.k8s.io";
-    this.jsonStatus = this.halfClose || protocol.startsWith("v4.");
+    this.jsonStatus = hasJsonStatus(protocol);
     this.#base64 = protocol.includes("base64");
   }
 

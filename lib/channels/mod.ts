@@ -1,10 +1,16 @@
 /**
- * Kubernetes' remote command protocol on top of a WebSocket: channel ids, the codec of
+ * Kubernetes' remote command protocol on top of a WebSocket or of SPDY/3.1: channel ids, the codec of
  * every subprotocol, exit codes, terminal sizes. The client and the server use the same.
  *
  * @module
  */
-export { Channel, isRemoteCommandProtocol, REMOTE_COMMAND_PROTOCOLS, type RemoteCommandProtocol } from "./protocol.ts";
+export {
+  Channel,
+  isRemoteCommandProtocol,
+  REMOTE_COMMAND_PROTOCOLS,
+  type RemoteCommandProtocol,
+  SPDY_PROTOCOLS,
+} from "./protocol.ts";
 export { ChannelCodec, type ChannelMessage, ChannelProtocolError, type EncodedMessage } from "./codec.ts";
 export {
   exitCodeOf,
@@ -23,3 +29,12 @@ export {
   type RemoteCommandSessionOptions,
   StdinClosedError,
 } from "./session.ts";
+export { WebSocketWire } from "./websocket_wire.ts";
+export {
+  openSpdyWire,
+  type RemoteCommandSink,
+  type RemoteCommandWire,
+  type RequestedStreams,
+  type WireEnd,
+} from "./wire.ts";
+export { HALF_CLOSE_KEPT, PORT_FORWARD_CHANNELS, PORT_FORWARD_PROTOCOL, PORT_FORWARD_TUNNEL } from "./port_forward.ts";

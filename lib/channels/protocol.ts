@@ -20,6 +20,23 @@ export const REMOTE_COMMAND_PROTOCOLS = [
 /** One of {@linkcode REMOTE_COMMAND_PROTOCOLS}. */
 export type RemoteCommandProtocol = typeof REMOTE_COMMAND_PROTOCOLS[number];
 
+/**
+ * The protocols of exec and attach over SPDY/3.1 that client-go offers, newest first. Kubernetes' servers know all but
+ * `v5`, which differs from `v4` over WebSocket only.
+ */
+export const SPDY_PROTOCOLS: readonly string[] = [
+  "v5.channel.k8s.io",
+  "v4.channel.k8s.io",
+  "v3.channel.k8s.io",
+  "v2.channel.k8s.io",
+  "channel.k8s.io",
+];
+
+/** Whether the error channel of `protocol` carries a JSON `Status` (v4 and later) rather than plain text. */
+export function hasJsonStatus(protocol: string): boolean {
+  return protocol.startsWith("v5.") || protocol.startsWith("v4.");
+}
+
 /** Whether `name` is a {@linkcode RemoteCommandProtocol}. */
 export function isRemoteCommandProtocol(
   name: string,

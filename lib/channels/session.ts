@@ -4,11 +4,11 @@
  * @module
  */
 import { ByteQueue, PodwireError } from "../bytes/mod.ts";
-import type { MessageSocket } from "../websocket/mod.ts";
-import { ChannelCodec, ChannelProtocolError } from "./codec.ts";
-import { Channel, isRemoteCommandProtocol } from "./protocol.ts";
+import { ChannelProtocolError } from "./codec.ts";
+import { hasJsonStatus } from "./protocol.ts";
 import { encodeResize, type TerminalSize } from "./resize.ts";
-import { exitCodeOf, parseStatus, RemoteCommandError, type Status } from "./status.ts";
+import { exitCodeOf, parseStatus, RemoteCommandError, textStatus } from "./status.ts";
+import type { RemoteCommandWire, WireEnd } from "./wire.ts";
 
 /** The session ended, and the server has not said how the command did. Never taken for success. */
 export class DisconnectedError extends PodwireError {
@@ -61,14 +61,12 @@ export interface RemoteCommandSessionOptions {
 }
 
 /**
- * One running exec or attach over a {@linkcode MessageSocket}: takes the channels apart,
- * and knows how the command ended.
+ * One running exec or attach over a {@linkcode RemoteCommandWire}: holds the output until it is read, and knows how
+ * the command ended.
  *
  * Output goes to two bounded queues. When one is full nothing more is read from the
- * socket, so that a slow reader slows the container; the other channels wait too
- * (there is one connection). The source of the rules is client-go's
- * `tools/remotecommand/websocket.go`, but for one: an end without a status is
- * a {@linkcode DisconnectedError}.
+ * wire, so that a slow reader slows the container; the other queue waits too
+ * (there is one connection). An end without a status is a {@linkcode DisconnectedError}; client-go takes it for success.
  */
 export class RemoteCommandSession {
   /** The command's output. */
@@ -84,8 +82,7 @@ export class RemoteCommandSession {
    */
   readonly exitCode: Promise<number>;
 
-  readonly #socket: MessageSocket;
-  readonly #codec: ChannelCodec;
+  readonly #wire: RemoteCommandWire;
   readonly #tty: boolean;
   readonly #closeTimeout: number;
   readonly #status = new StatusText();
@@ -96,30 +93,24 @@ export class RemoteCommandSession {
   #lastSent = 0;
   #stdinEnded = false;
   #ended = false;
+  /** Whether the status is there, how many outputs wait for their reader, and the countdown to the wire's end. */
+  #answered = false;
+  #blocked = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
   #aborted: { readonly reason: unknown } | undefined;
 
-  /**
-   * Starts to read from `socket`, whose subprotocol says how to.
-   *
-   * @throws {ChannelProtocolError} If the subprotocol is none of exec and attach.
-   */
-  constructor(socket: MessageSocket, options: RemoteCommandSessionOptions) {
-    if (!isRemoteCommandProtocol(socket.protocol)) {
-      throw new ChannelProtocolError(
-        `not a remote command protocol: ${JSON.stringify(socket.protocol)}`,
-      );
-    }
-    this.#socket = socket;
-    this.#codec = new ChannelCodec(socket.protocol);
+  /** Starts to read from `wire`. */
+  constructor(wire: RemoteCommandWire, options: RemoteCommandSessionOptions) {
+    this.#wire = wire;
     this.#tty = options.tty;
     this.#closeTimeout = options.closeTimeout ?? 10_000;
     this.exitCode = this.#run();
     this.exitCode.catch(() => {}); // Whoever wants to know awaits it; an unread status is no crash.
   }
 
-  /** The subprotocol. */
+  /** The protocol that the server chose. */
   get protocol(): string {
-    return this.#codec.protocol;
+    return this.#wire.protocol;
   }
 
   /**
@@ -140,11 +131,11 @@ export class RemoteCommandSession {
 
   /**
    * For how long nothing of the input has been taken, in milliseconds, though some waits: for the transport, or
-   * (where the socket can tell) on the way to the command. A few seconds mean nothing.
+   * (where the wire can tell) on the way to the command. A few seconds mean nothing.
    */
   get inputStalledFor(): number {
     const unsent = this.#unsent > 0 ? performance.now() - this.#lastSent : 0;
-    return Math.max(unsent, this.#socket.stalledFor ?? 0);
+    return Math.max(unsent, this.#wire.stalledFor);
   }
 
   /**
@@ -154,7 +145,7 @@ export class RemoteCommandSession {
    * @throws {DisconnectedError} If the session broke.
    */
   async writeStdin(data: Uint8Array): Promise<void> {
-    // All at once: the socket puts several messages into one write.
+    // All at once: the wire puts several messages into one write.
     const sends: Promise<void>[] = [];
     for (let start = 0; start < data.length; start += MAX_PAYLOAD) {
       sends.push(this.#sendStdin(data.subarray(start, start + MAX_PAYLOAD)));
@@ -165,14 +156,14 @@ export class RemoteCommandSession {
   /**
    * Ends the input: the command reads to its end and may go on writing.
    *
-   * @throws {ChannelProtocolError} Before v5, which cannot say it.
+   * @throws {ChannelProtocolError} On a WebSocket before v5, which cannot say it.
    */
   async closeStdin(): Promise<void> {
     if (this.#stdinEnded) return;
-    const message = this.#codec.encodeClose(Channel.STDIN);
+    const sent = this.#wire.endInput();
     this.#stdinEnded = true;
     try {
-      await this.#socket.send(...message);
+      await sent;
     } catch {
       const reason = await this.ended;
       // All input was out and the command ended by itself: there is nothing left to end.
@@ -183,15 +174,13 @@ export class RemoteCommandSession {
   /** Tells the command its terminal's size. Does nothing without a terminal. */
   async resize(size: TerminalSize): Promise<void> {
     if (!this.#tty || this.#ended) return;
-    await this.#socket.send(
-      ...this.#codec.encode(Channel.RESIZE, encodeResize(size)),
-    );
+    await this.#wire.sendSize(encodeResize(size));
   }
 
   /** Drops the session. {@linkcode RemoteCommandSession.exitCode} rejects with `reason`, unless it is settled. */
   abort(reason: unknown): void {
     this.#aborted ??= { reason };
-    this.#socket.abort(reason);
+    this.#wire.abort(reason);
     // A reader that stopped reading must not keep the session waiting.
     this.stdout.fail(reason);
     this.stderr.fail(reason);
@@ -201,58 +190,68 @@ export class RemoteCommandSession {
     if (this.#stdinEnded) throw this.#ended ? await this.ended : new StdinClosedError(this.#bytesSent);
     if (this.#unsent === 0) this.#lastSent = performance.now();
     this.#unsent += part.length;
+    let taken: boolean;
     try {
-      await this.#socket.send(...this.#codec.encode(Channel.STDIN, part));
+      taken = await this.#wire.sendInput(part);
     } catch {
       // The server may have answered before it closed: what it said counts more than the failed
       // write, and an end without an answer has the write's own cause.
       throw await this.ended;
     }
+    if (!taken) throw new StdinClosedError(this.#bytesSent);
     this.#unsent -= part.length;
     this.#lastSent = performance.now();
     this.#bytesSent += part.length;
   }
 
   async #run(): Promise<number> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
+    let end: WireEnd | { readonly failure: unknown };
     try {
-      let failure: unknown;
-      try {
-        for (;;) {
-          const message = await this.#socket.receive();
-          if (message === undefined) break;
-          const waiting = this.#dispatch(message);
-          if (waiting) await waiting;
-          if (timer === undefined && this.#status.complete) {
-            timer = setTimeout(() => this.#socket.abort(), this.#closeTimeout);
-          }
-        }
-      } catch (error) {
-        failure = error;
-      }
-      return await this.#finish(failure);
+      end = await this.#wire.receive({
+        output: (stream, data) => this.#output(this[stream], data),
+        status: (data) => {
+          this.#status.add(data);
+          this.#answered ||= this.#status.complete;
+          this.#watchEnd();
+        },
+      });
+    } catch (failure) {
+      end = { failure };
+    }
+    return this.#finish(end);
+  }
+
+  #output(queue: ByteQueue, data: Uint8Array): Promise<void> | void {
+    this.#bytesReceived += data.length;
+    const waiting = queue.write(data);
+    return waiting && this.#waitFor(waiting);
+  }
+
+  async #waitFor(room: Promise<void>): Promise<void> {
+    this.#blocked++;
+    this.#watchEnd();
+    try {
+      await room;
     } finally {
-      clearTimeout(timer);
+      this.#blocked--;
+      this.#watchEnd();
     }
   }
 
-  #dispatch(message: Uint8Array | string): Promise<void> | void {
-    const decoded = this.#codec.decode(message);
-    if (decoded?.type !== "data") return;
-    const { channel, data } = decoded;
-    if (channel === Channel.ERROR) return this.#status.add(data);
-    const queue = channel === Channel.STDOUT ? this.stdout : channel === Channel.STDERR ? this.stderr : undefined;
-    if (!queue) return;
-    this.#bytesReceived += data.length;
-    return queue.write(data);
+  /** After the status only the wire's end is awaited, and not for ever; a slow reader may take its time. */
+  #watchEnd(): void {
+    clearTimeout(this.#timer);
+    if (!this.#answered || this.#blocked > 0 || this.#ended) return;
+    this.#timer = setTimeout(() => this.#wire.abort(), this.#closeTimeout);
   }
 
   /** Ends everything once, with the exit code or one reason. */
-  async #finish(failure: unknown): Promise<number> {
+  #finish(end: WireEnd | { readonly failure: unknown }): number {
     this.#ended = true;
     this.#stdinEnded = true;
+    clearTimeout(this.#timer);
     try {
-      const code = await this.#judge(failure);
+      const code = this.#judge(end);
       this.stdout.close();
       this.stderr.close();
       return code;
@@ -267,26 +266,22 @@ export class RemoteCommandSession {
       throw error;
     } finally {
       // The answer is in: the connection's own end changes nothing any more.
-      this.#socket.close().catch(() => {});
+      this.#wire.close().catch(() => {});
     }
   }
 
-  async #judge(failure: unknown): Promise<number> {
+  #judge(end: WireEnd | { readonly failure: unknown }): number {
+    const failure = "failure" in end ? end.failure : undefined;
     if (failure instanceof ChannelProtocolError) throw failure;
     if (!this.#status.empty) {
-      if (!this.#codec.jsonStatus) {
-        throw new RemoteCommandError(textStatus(this.#status.text));
-      }
-      // An end without a Close frame is harmless after a whole status (cilium#34939).
-      if (this.#status.complete || failure === undefined) {
-        return exitCodeOf(parseStatus(this.#status.text));
-      }
+      const { protocol } = this.#wire;
+      if (!hasJsonStatus(protocol)) throw new RemoteCommandError(textStatus(this.#status.text, protocol));
+      // A wire that breaks after a whole status is harmless (cilium#34939).
+      if (this.#answered || !failure) return exitCodeOf(parseStatus(this.#status.text));
     }
     if (this.#aborted) throw this.#aborted.reason;
-    const cause = failure ??
-      new PodwireError(
-        closeText(await this.#socket.closed.catch(() => undefined)),
-      );
+    if ("silentSuccess" in end && end.silentSuccess) return 0;
+    const cause = "text" in end ? new PodwireError(end.text) : failure;
     throw new DisconnectedError(this.#bytesReceived, this.#bytesSent, {
       cause,
     });
@@ -327,19 +322,4 @@ class StatusText {
       );
     }
   }
-}
-
-/** The plain text of v1 as a status. */
-function textStatus(text: string): Status {
-  return {
-    status: "Failure",
-    message: `Error executing remote command: ${text}`,
-  };
-}
-
-function closeText(
-  info: { readonly closeCode: number; readonly reason: string } | undefined,
-): string {
-  if (!info) return "the connection ended";
-  return `the server closed with code ${info.closeCode}${info.reason && ` (${info.reason})`}`;
 }

@@ -75,11 +75,17 @@ export function internalErrorStatus(text: string): Status {
   };
 }
 
+/** What an error channel that carries plain text says, as a `Status` (client-go `tools/remotecommand/v1.go` and `v2.go`). */
+export function textStatus(text: string, protocol: string): Status {
+  const isV1 = protocol === "channel.k8s.io" || protocol === "base64.channel.k8s.io";
+  return { status: "Failure", message: `${isV1 ? "Error" : "error"} executing remote command: ${text}` };
+}
+
 /** The server says that the command could not be run, or did not run to its end. */
 export class RemoteCommandError extends PodwireError {
   /** The class's name. */
   override name = "RemoteCommandError";
-  /** What the server sent; on v1 only its message. */
+  /** What the server sent; before v4 only its message. */
   readonly status: Status;
 
   /** An error that says what `status` says. */

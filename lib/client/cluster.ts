@@ -8,10 +8,12 @@ import type { AccessOptions, ClusterAccess, Credentials } from "../kubeconfig/mo
 import type { MessageSocket } from "../websocket/mod.ts";
 import { ApiError, UpgradeError } from "./errors.ts";
 import type { PodObject } from "./objects.ts";
-import { Pod } from "./pod.ts";
+import { Pod, type PodConnection, type UpgradeOptions } from "./pod.ts";
+import type { PortForward, PortForwardOptions } from "./port_forward.ts";
 import { resolvePod, type ResolvePodOptions } from "./targets.ts";
-import type { Transport } from "./transport.ts";
+import type { SpdyRequest, SpdyUpgrade, Transport, WebSocketRequest } from "./transport.ts";
 import { VERSION } from "./version.ts";
+import type { Wire } from "./wire.ts";
 
 /** Options that every way to make a {@linkcode Cluster} takes. */
 export interface ClientOptions {
@@ -28,6 +30,8 @@ export interface ClientOptions {
    * 60 000 for the answer's head. A command, once it runs, may take as long as it likes.
    */
   readonly timeout?: number;
+  /** What streams into pods go over. Default `"auto"`: WebSocket, and SPDY/3.1 where a server refuses that. */
+  readonly wire?: Wire;
   /** Is told of every request when it has been answered. Secrets are masked. */
   readonly onRequest?: (event: RequestEvent) => void;
 }
@@ -119,14 +123,7 @@ export class Cluster implements AsyncDisposable {
 
   /** The pod called `name`, whether it exists or not. */
   pod(name: string, options: { readonly namespace?: string } = {}): Pod {
-    return new Pod(
-      {
-        get: (path, options) => this.get(path, options),
-        openWebSocket: (path, options) => this.#openWebSocket(path, options),
-      },
-      name,
-      options.namespace ?? this.namespace,
-    );
+    return new Pod(this.#podConnection(), name, options.namespace ?? this.namespace);
   }
 
   /**
@@ -139,6 +136,29 @@ export class Cluster implements AsyncDisposable {
    */
   resolvePod(target: string, options: Partial<ResolvePodOptions> = {}): Promise<PodObject> {
     return resolvePod(this, target, { ...options, namespace: options.namespace ?? this.namespace });
+  }
+
+  /**
+   * Opens a port-forward to the pod that `target` means, as {@linkcode Cluster.resolvePod} reads it. When that pod is replaced,
+   * new connections go to the target's next one.
+   *
+   * @throws {UpgradeError} If the server refuses.
+   * @throws {TargetError} If the target has no pod that runs.
+   * @throws {ApiError} If the server refuses to show it.
+   */
+  async portForward(
+    target: string,
+    options: PortForwardOptions & Partial<ResolvePodOptions> = {},
+  ): Promise<PortForward> {
+    const { PortForward } = await import("./port_forward.ts");
+    const resolve = ({ fresh, signal }: { fresh: boolean; signal: AbortSignal }) =>
+      this.resolvePod(target, {
+        ...options,
+        signal,
+        ...(fresh && { accept: (pod) => pod.status?.phase === "Running" && !pod.metadata.deletionTimestamp }),
+      });
+    const byName = !target.includes("/") || /^(pods?|po)(\.|\/)/i.test(target);
+    return await PortForward.open({ resolve, byName, connection: this.#podConnection() }, options);
   }
 
   /**
@@ -187,6 +207,16 @@ export class Cluster implements AsyncDisposable {
     return Promise.resolve();
   }
 
+  #podConnection(): PodConnection {
+    return {
+      get: (path, options) => this.get(path, options),
+      request: (path, options) => this.request(path, options),
+      openWebSocket: (path, options) => this.#openWebSocket(path, options),
+      openSpdy: (path, options) => this.#openSpdy(path, options),
+      wire: this.#options.wire ?? "auto",
+    };
+  }
+
   #connect(): Promise<Transport> {
     return this.#transport ??= this.#makeTransport();
   }
@@ -199,17 +229,32 @@ export class Cluster implements AsyncDisposable {
     ];
   }
 
-  async #openWebSocket(
+  #openWebSocket(path: string, options: UpgradeOptions): Promise<MessageSocket> {
+    return this.#upgrade("GET", path, options, "Sec-WebSocket-Protocol", (transport, request) => {
+      return transport.openWebSocket(request);
+    });
+  }
+
+  #openSpdy(path: string, options: UpgradeOptions): Promise<SpdyUpgrade> {
+    return this.#upgrade("POST", path, options, "X-Stream-Protocol-Version", (transport, request) => {
+      return transport.openSpdy(request);
+    });
+  }
+
+  /** Opens a stream by `open`, and reports how that went. */
+  async #upgrade<T extends { readonly protocol: string }>(
+    method: string,
     path: string,
-    options: { resource: string; protocols: readonly string[]; signal?: AbortSignal | undefined },
-  ): Promise<MessageSocket> {
-    const { resource, protocols, signal } = options;
+    { resource, protocols, signal }: UpgradeOptions,
+    protocolHeader: string,
+    open: (transport: Transport, request: WebSocketRequest | SpdyRequest) => Promise<T>,
+  ): Promise<T> {
     const headers = await this.#headers(signal);
     const started = performance.now();
     let status = 0;
+    const answered = new Headers();
     try {
-      const transport = await this.#connect();
-      const socket = await transport.openWebSocket({
+      const opened = await open(await this.#connect(), {
         path,
         headers,
         resource,
@@ -217,7 +262,8 @@ export class Cluster implements AsyncDisposable {
         ...(signal && { signal }),
       });
       status = 101;
-      return socket;
+      if (opened.protocol) answered.set(protocolHeader, opened.protocol);
+      return opened;
     } catch (error) {
       if (error instanceof UpgradeError) {
         status = error.code;
@@ -225,7 +271,7 @@ export class Cluster implements AsyncDisposable {
       }
       throw error;
     } finally {
-      this.#report("GET", path, headers, started, status);
+      this.#report(method, path, headers, started, status, answered);
     }
   }
 

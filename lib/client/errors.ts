@@ -33,7 +33,7 @@ export class ApiError extends PodwireError {
   }
 }
 
-/** What a caller must be allowed to do for a streaming request (Kubernetes 1.35 and later ask for both). */
+/** What a caller must be allowed to do for a WebSocket (Kubernetes 1.35 and later ask for both); for SPDY, only to create. */
 const STREAM_VERBS = ["get", "create"] as const;
 
 /** What {@linkcode UpgradeError} knows about a refusal. */
@@ -46,18 +46,22 @@ export interface Refusal {
   readonly body: string;
   /** The subresource that was asked for: `pods/exec`, `pods/attach`. */
   readonly resource: string;
+  /** What the server was asked to upgrade to. */
+  readonly wire: "websocket" | "spdy";
 }
 
 /**
  * The server refused to open a stream: it answered an upgrade request with something
  * other than a proper `101 Switching Protocols`. Nothing has been run and no input has
- * been taken, so another wire may be tried.
+ * been taken, so another wire may be tried. Where one was, this is the last one's refusal, and its `cause` the first one's.
  */
 export class UpgradeError extends PodwireError {
   /** The class's name. */
   override name = "UpgradeError";
   /** The HTTP status code; 101 if only the rest of the answer was wrong, 0 where a browser hides it. */
   readonly code: number;
+  /** Its reason phrase. */
+  readonly statusText: string;
   /** The server's `Status`, if the body was one. */
   readonly status: Status | undefined;
   /** For a 403: the RBAC verbs that the request needs, on {@linkcode UpgradeError.resource}. */
@@ -68,11 +72,13 @@ export class UpgradeError extends PodwireError {
   /** An error for a refusal of `resource`. */
   constructor(refusal: Refusal, options?: ErrorOptions) {
     const status = parseStatusBody(refusal.body);
-    super(`unable to upgrade connection: ${refusalText(refusal, status)}`, options);
+    const detail = refusal.wire === "spdy" ? spdyRefusalText(refusal.body) : refusalText(refusal, status);
+    super(`unable to upgrade connection: ${detail}`, options);
     this.code = refusal.code;
+    this.statusText = refusal.statusText;
     this.status = status;
     this.resource = refusal.resource;
-    this.verbs = refusal.code === 403 && status ? STREAM_VERBS : [];
+    this.verbs = refusal.code !== 403 || !status ? [] : refusal.wire === "spdy" ? ["create"] : STREAM_VERBS;
   }
 }
 
@@ -92,6 +98,24 @@ function refusalText(refusal: Refusal, status: Status | undefined): string {
     return "the server knows none of the subprotocols that were offered (403 Forbidden without a body)";
   }
   return refusal.code === 0 ? "the browser does not say why" : `${refusal.code} ${refusal.statusText}`.trim();
+}
+
+/** In client-go's words (`k8s.io/streaming/pkg/httpstream/spdy/roundtripper.go`). */
+function spdyRefusalText(body: string): string {
+  for (const text of [...errorFields(body), body]) {
+    if (typeof text === "string" && text.trim() !== "") return text.trim();
+  }
+  return "empty server response";
+}
+
+/** Where a server that answers in JSON says what is wrong. */
+function errorFields(body: string): unknown[] {
+  try {
+    const { message, error } = JSON.parse(body) ?? {};
+    return [message, error];
+  } catch {
+    return []; // Not JSON.
+  }
 }
 
 function parseStatusBody(body: string): Status | undefined {

@@ -18,6 +18,12 @@ export interface ObjectMeta {
   readonly annotations?: Readonly<Record<string, string>>;
   /** RFC 3339. */
   readonly creationTimestamp?: string;
+  /** RFC 3339; set once the object is on its way out. */
+  readonly deletionTimestamp?: string;
+  /** Grows with every change. */
+  readonly resourceVersion?: string;
+  /** What made the object. */
+  readonly ownerReferences?: ReadonlyArray<{ readonly kind: string; readonly controller?: boolean }>;
 }
 
 /** A pod (core/v1). */
@@ -49,6 +55,33 @@ export interface ContainerSpec {
   readonly tty?: boolean;
   /** Whether it reads input. */
   readonly stdin?: boolean;
+  /** The ports that it says it listens on. */
+  readonly ports?: ReadonlyArray<
+    { readonly name?: string; readonly containerPort: number; readonly protocol?: string }
+  >;
+}
+
+/** A service (core/v1). */
+export interface ServiceObject {
+  /** Name, labels and so on. */
+  readonly metadata: ObjectMeta;
+  /** Which pods it stands for, and how its ports are theirs. */
+  readonly spec?: {
+    readonly clusterIP?: string;
+    readonly ports?: readonly ServicePort[];
+  };
+}
+
+/** A port of a service. */
+export interface ServicePort {
+  /** Its name; a service with one port may do without. */
+  readonly name?: string;
+  /** The service's port number. */
+  readonly port: number;
+  /** `TCP`, `UDP` or `SCTP`; the server always fills it in. */
+  readonly protocol?: string;
+  /** The pod's port, by number or by the name that a container gives it; the same as `port` without one. */
+  readonly targetPort?: number | string;
 }
 
 /** A label selector (meta/v1). */

@@ -6,7 +6,7 @@
 import { PodwireError } from "../bytes/mod.ts";
 import { type MessageSocket, openPlatformWebSocket } from "../websocket/mod.ts";
 import { UpgradeError } from "./errors.ts";
-import type { ApiRequest, Transport, WebSocketRequest } from "./transport.ts";
+import type { ApiRequest, SpdyRequest, SpdyUpgrade, Transport, WebSocketRequest } from "./transport.ts";
 
 /** The subprotocol that carries a token where headers cannot (apiserver `authentication/request/websocket`). */
 const BEARER_PREFIX = "base64url.bearer.authorization.k8s.io.";
@@ -51,8 +51,15 @@ export class PlatformTransport implements Transport {
       return await openPlatformWebSocket(url, protocols, request.signal ? { signal: request.signal } : {});
     } catch (cause) {
       request.signal?.throwIfAborted();
-      throw new UpgradeError({ code: 0, statusText: "", body: "", resource: request.resource }, { cause });
+      throw new UpgradeError({ code: 0, statusText: "", body: "", resource: request.resource, wire: "websocket" }, {
+        cause,
+      });
     }
+  }
+
+  /** Rejects: a browser gives nobody the bytes after an upgrade. */
+  openSpdy(request: SpdyRequest): Promise<SpdyUpgrade> {
+    return Promise.reject(new PodwireError(`cannot open ${request.resource} over SPDY/3.1 in a browser`));
   }
 
   /** Does nothing: the platform keeps its own connections. */

@@ -3,19 +3,36 @@
  *
  * @module
  */
+import { openSpdyWire, SPDY_PROTOCOLS, WebSocketWire } from "../channels/mod.ts";
 import type { MessageSocket } from "../websocket/mod.ts";
 import type { PodObject } from "./objects.ts";
-import { type OpenSession, RemoteCommand, type RemoteCommandOptions } from "./remote_command.ts";
+import { type OpenedWire, type OpenWire, RemoteCommand, type RemoteCommandOptions } from "./remote_command.ts";
+import type { PortForward, PortForwardOptions } from "./port_forward.ts";
+import type { SpdyUpgrade } from "./transport.ts";
+import { openFirst, type Wire } from "./wire.ts";
 
 /** The part of a cluster that a pod takes. */
 export interface PodConnection {
   /** GETs JSON from below the server's URL. */
   get<T>(path: string, options?: { signal?: AbortSignal }): Promise<T>;
+  /** Sends a request below the server's URL; the answer's body is not read yet. */
+  request(path: string, options: { query?: URLSearchParams; signal?: AbortSignal }): Promise<Response>;
   /** Opens a WebSocket below the server's URL. */
-  openWebSocket(
-    path: string,
-    options: { resource: string; protocols: readonly string[]; signal?: AbortSignal | undefined },
-  ): Promise<MessageSocket>;
+  openWebSocket(path: string, options: UpgradeOptions): Promise<MessageSocket>;
+  /** Upgrades to SPDY/3.1 below the server's URL. */
+  openSpdy(path: string, options: UpgradeOptions): Promise<SpdyUpgrade>;
+  /** What to go over. */
+  readonly wire: Wire;
+}
+
+/** What a stream into a pod is asked for with. */
+export interface UpgradeOptions {
+  /** The subresource, for an error to name: `pods/exec`. */
+  readonly resource: string;
+  /** The protocols to offer, best first. */
+  readonly protocols: readonly string[];
+  /** Gives up the handshake. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -72,22 +89,45 @@ export class Pod {
     return new RemoteCommand(this.#open("attach", [], options.container), options);
   }
 
+  /**
+   * Opens a port-forward: any number of connections to any of the pod's ports. It ends when the pod is gone, unless that
+   * comes back under the same name.
+   *
+   * @throws {UpgradeError} If the server refuses.
+   * @throws {TargetError} If the pod does not run.
+   * @throws {ApiError} If there is no such pod.
+   */
+  async portForward(options: PortForwardOptions = {}): Promise<PortForward> {
+    const { PortForward } = await import("./port_forward.ts");
+    const resolve = ({ signal }: { signal: AbortSignal }) => this.get({ signal });
+    return await PortForward.open({ resolve, byName: true, connection: this.#connection }, options);
+  }
+
   get #path(): string {
     return `/api/v1/namespaces/${encodeURIComponent(this.namespace)}/pods/${encodeURIComponent(this.name)}`;
   }
 
-  #open(subresource: "exec" | "attach", command: readonly string[], container: string | undefined): OpenSession {
+  #open(subresource: "exec" | "attach", command: readonly string[], container: string | undefined): OpenWire {
     return (streams, signal) => {
       const query = new URLSearchParams(command.map((word) => ["command", word]));
       if (container) query.set("container", container);
       for (const [name, wanted] of Object.entries(streams)) {
         if (wanted) query.set(name, "true");
       }
-      return this.#connection.openWebSocket(`${this.#path}/${subresource}?${query}`, {
-        resource: `pods/${subresource}`,
-        // Before v5 nobody can end stdin without ending the session (k/k #89899); a terminal never needs to.
-        protocols: streams.stdin && !streams.tty ? ["v5.channel.k8s.io"] : ["v5.channel.k8s.io", "v4.channel.k8s.io"],
-        signal,
+      const path = `${this.#path}/${subresource}?${query}`;
+      const resource = `pods/${subresource}`;
+      return openFirst<OpenedWire>(this.#connection.wire, async () => {
+        // Before v5 no WebSocket can end stdin without ending the session (k/k #89899); a terminal never needs to.
+        const protocols = streams.stdin && !streams.tty
+          ? ["v5.channel.k8s.io"]
+          : ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+        return {
+          wire: new WebSocketWire(await this.#connection.openWebSocket(path, { resource, protocols, signal })),
+        };
+      }, async (refused) => {
+        const protocols = SPDY_PROTOCOLS;
+        const { duplex, protocol } = await this.#connection.openSpdy(path, { resource, protocols, signal });
+        return { wire: await openSpdyWire(duplex, protocol, streams), refused };
       });
     };
   }

@@ -4,8 +4,13 @@
  * @module
  */
 import { PodwireError } from "../bytes/mod.ts";
-import { RemoteCommandSession, type TerminalSize } from "../channels/mod.ts";
-import type { MessageSocket } from "../websocket/mod.ts";
+import {
+  RemoteCommandSession,
+  type RemoteCommandWire,
+  type RequestedStreams,
+  type TerminalSize,
+} from "../channels/mod.ts";
+import type { UpgradeError } from "./errors.ts";
 import { watchInput } from "./input_watch.ts";
 import { readStandardInput, writeStandardStream } from "./stdio.ts";
 
@@ -48,20 +53,16 @@ export interface RemoteCommandOutput extends RemoteCommandStatus {
   readonly stderr: Uint8Array<ArrayBuffer>;
 }
 
-/** Which streams a session asks the server for. */
-export interface RequestedStreams {
-  /** Input. */
-  readonly stdin: boolean;
-  /** Output. */
-  readonly stdout: boolean;
-  /** Errors. */
-  readonly stderr: boolean;
-  /** A terminal. */
-  readonly tty: boolean;
+/** A wire that is open. */
+export interface OpenedWire {
+  /** The wire. */
+  readonly wire: RemoteCommandWire;
+  /** What the server said to the wire that was tried before. */
+  readonly refused?: UpgradeError | undefined;
 }
 
 /** Opens the wire of a session. */
-export type OpenSession = (streams: RequestedStreams, signal: AbortSignal | undefined) => Promise<MessageSocket>;
+export type OpenWire = (streams: RequestedStreams, signal: AbortSignal | undefined) => Promise<OpenedWire>;
 
 /**
  * A command that can be run in a container. Made by `Pod.exec` and `Pod.attach`.
@@ -78,11 +79,11 @@ export type OpenSession = (streams: RequestedStreams, signal: AbortSignal | unde
  * ```
  */
 export class RemoteCommand {
-  readonly #open: OpenSession;
+  readonly #open: OpenWire;
   readonly #options: RemoteCommandOptions;
 
   /** A command that runs over what `open` opens. */
-  constructor(open: OpenSession, options: RemoteCommandOptions) {
+  constructor(open: OpenWire, options: RemoteCommandOptions) {
     this.#open = open;
     this.#options = options;
   }
@@ -99,13 +100,13 @@ export class RemoteCommand {
     const tty = options.tty ?? false;
     const stdout = options.stdout ?? "piped";
     const stderr = options.stderr ?? "piped";
-    const socket = await this.#open({
+    const opened = await this.#open({
       stdin: (options.stdin ?? "null") !== "null",
       stdout: stdout !== "null" || stderr === "null" || tty, // A server wants at least one.
       stderr: stderr !== "null" && !tty,
       tty,
     }, options.signal);
-    return new RemoteProcess(socket, options);
+    return new RemoteProcess(opened, options);
   }
 
   /**
@@ -147,14 +148,20 @@ export class RemoteProcess implements AsyncDisposable {
    * makes no sense, or the signal's reason.
    */
   readonly status: Promise<RemoteCommandStatus>;
+  /** What the session goes over. */
+  readonly wire: "websocket" | "spdy";
+  /** What the server said to the WebSocket that was asked for first, if it refused that. */
+  readonly refused: UpgradeError | undefined;
   readonly #session: RemoteCommandSession;
   readonly #stdin: WritableStream<Uint8Array> | undefined;
   readonly #stdout: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
   readonly #stderr: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
 
-  /** The process behind an open session. */
-  constructor(socket: MessageSocket, options: RemoteCommandOptions) {
-    const session = new RemoteCommandSession(socket, { tty: options.tty ?? false });
+  /** The process at the far end of an open wire. */
+  constructor({ wire, refused }: OpenedWire, options: RemoteCommandOptions) {
+    const session = new RemoteCommandSession(wire, { tty: options.tty ?? false });
+    this.wire = wire.type;
+    this.refused = refused;
     this.#session = session;
     const { signal } = options;
     const abort = () => session.abort(signal?.reason);
@@ -189,7 +196,7 @@ export class RemoteProcess implements AsyncDisposable {
     this.status.catch(() => {}); // Whoever wants to know awaits it.
   }
 
-  /** The subprotocol that the server chose, for example `v5.channel.k8s.io`. */
+  /** The protocol that the server chose, for example `v5.channel.k8s.io`. */
   get protocol(): string {
     return this.#session.protocol;
   }

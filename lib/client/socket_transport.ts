@@ -9,12 +9,13 @@ import {
   type Endpoint,
   HttpConnection,
   type HttpRequest,
+  type Upgraded,
   UpgradeRefusedError,
 } from "../dial/mod.ts";
 import type { ClusterAccess } from "../kubeconfig/mod.ts";
 import { ClientHandshake, type MessageSocket, WebSocketConnection, WebSocketHandshakeError } from "../websocket/mod.ts";
-import { UpgradeError } from "./errors.ts";
-import type { ApiRequest, Transport, WebSocketRequest } from "./transport.ts";
+import { type Refusal, UpgradeError } from "./errors.ts";
+import type { ApiRequest, SpdyRequest, SpdyUpgrade, Transport, WebSocketRequest } from "./transport.ts";
 
 /** Options of a {@linkcode SocketTransport}. */
 export interface SocketTransportOptions {
@@ -90,42 +91,54 @@ export class SocketTransport implements Transport {
   /** Opens a WebSocket, on an idle connection if there is one. */
   async openWebSocket(request: WebSocketRequest): Promise<MessageSocket> {
     const handshake = new ClientHandshake(request.protocols);
-    const message = this.#message({ ...request, method: "GET", headers: [...request.headers, ...handshake.headers] });
-    const options = { ...this.#options, ...(request.signal && { signal: request.signal }) };
-    // A command must not be sent twice: only a connection that no server has grown tired of yet will do.
-    const connection = this.#takeIdle(FRESH) ?? await this.#open(request.signal);
-    this.#connections.delete(connection); // From here on it belongs to the socket.
+    const headers = [...request.headers, ...handshake.headers];
+    const { head, duplex } = await this.#upgrade("GET", headers, request, "websocket");
     try {
-      const { head, duplex } = await connection.upgrade(message, options);
-      try {
-        const protocol = await handshake.verify(head);
-        return new WebSocketConnection(duplex, { role: "client", protocol, ping: PING, reuseBuffer: true });
-      } catch (error) {
-        duplex.close();
-        throw error;
-      }
+      const protocol = await handshake.verify(head);
+      return new WebSocketConnection(duplex, { role: "client", protocol, ping: PING, reuseBuffer: true });
     } catch (cause) {
-      connection.close();
-      if (cause instanceof UpgradeRefusedError) {
-        throw new UpgradeError(
-          { code: cause.status, statusText: cause.statusText, body: cause.body, resource: request.resource },
-          { cause },
-        );
-      }
-      if (cause instanceof WebSocketHandshakeError) {
-        throw new UpgradeError(
-          { code: 101, statusText: "", body: cause.message, resource: request.resource },
-          { cause },
-        );
-      }
-      throw cause;
+      duplex.close();
+      if (!(cause instanceof WebSocketHandshakeError)) throw cause;
+      throw refused(request, "websocket", cause.message, cause);
     }
+  }
+
+  /** Upgrades to SPDY/3.1, on an idle connection if there is one. */
+  async openSpdy(request: SpdyRequest): Promise<SpdyUpgrade> {
+    const { head, duplex } = await this.#upgrade("POST", spdyHeaders(request), request, "spdy");
+    const protocol = head.headers.get(PROTOCOL_HEADER)?.trim() ?? "";
+    if (protocol === "" || request.protocols.includes(protocol)) return { duplex, protocol };
+    duplex.close();
+    const offered = request.protocols.join(" ");
+    throw refused(request, "spdy", `invalid protocol, expected one of [${offered}], got ${JSON.stringify(protocol)}`);
   }
 
   /** Closes idle connections, and those whose answer nobody has read to the end. */
   close(): void {
     for (const connection of this.#connections.keys()) connection.close();
     this.#connections.clear();
+  }
+
+  async #upgrade(
+    method: string,
+    headers: ApiRequest["headers"],
+    request: WebSocketRequest | SpdyRequest,
+    wire: Refusal["wire"],
+  ): Promise<Upgraded> {
+    const { path, resource, signal } = request;
+    // A command must not be sent twice: only a connection that no server has grown tired of yet will do.
+    const connection = this.#takeIdle(FRESH) ?? await this.#open(signal);
+    this.#connections.delete(connection); // From here on it belongs to the stream.
+    try {
+      const options = { ...this.#options, ...(signal && { signal }) };
+      return await connection.upgrade(this.#message({ method, path, headers }), options);
+    } catch (cause) {
+      connection.close();
+      if (!(cause instanceof UpgradeRefusedError)) throw cause;
+      const { status: code, statusText, body } = cause;
+      if (code === 101) throw refused(request, wire, cause.message, cause);
+      throw new UpgradeError({ code, statusText, body, resource, wire }, { cause });
+    }
   }
 
   #takeIdle(maxAge = Infinity): HttpConnection | undefined {
@@ -165,6 +178,32 @@ const FRESH = 5_000;
 
 /** As client-go's heartbeat (`tools/remotecommand/websocket.go`), in milliseconds. */
 const PING = { interval: 5_000, timeout: 60_000 };
+
+/** Each protocol is offered in a line of its own (`k8s.io/streaming/pkg/httpstream/httpstream.go`). */
+const PROTOCOL_HEADER = "X-Stream-Protocol-Version";
+
+/** The header fields in the order of Go's client, as they come from kubectl. */
+function spdyHeaders({ headers, protocols }: SpdyRequest): ApiRequest["headers"] {
+  const isAgent = ([name]: readonly [string, string]) => name.toLowerCase() === "user-agent";
+  const others: Array<readonly [string, string]> = [
+    ...headers.filter((field) => !isAgent(field)),
+    ["Connection", "Upgrade"],
+    ["Upgrade", "SPDY/3.1"],
+    ...protocols.map((protocol) => [PROTOCOL_HEADER, protocol] as const),
+  ];
+  others.sort(([a], [b]) => a < b ? -1 : Number(a > b));
+  return [...headers.filter(isAgent), ["Content-Length", "0"], ...others];
+}
+
+/** The error for a 101 that is no answer to `request`. */
+function refused(
+  { resource }: WebSocketRequest | SpdyRequest,
+  wire: Refusal["wire"],
+  body: string,
+  cause?: Error,
+): UpgradeError {
+  return new UpgradeError({ code: 101, statusText: "", body, resource, wire }, cause && { cause });
+}
 
 function toResponse(answer: Awaited<ReturnType<HttpConnection["request"]>>): Response {
   const { status, statusText, headers, body } = answer;

@@ -6,6 +6,7 @@
  */
 import { ApiError, TargetError } from "./errors.ts";
 import type { ContainerSpec, LabelSelector, ObjectMeta, PodObject } from "./objects.ts";
+import { watch } from "./watch.ts";
 
 /** The part of a cluster that finding a pod takes. */
 export interface ObjectReader {
@@ -21,6 +22,8 @@ export interface ResolvePodOptions {
   readonly namespace: string;
   /** How long to wait for a first pod, in milliseconds. Default 60 000, as kubectl's `--pod-running-timeout`. */
   readonly timeout?: number;
+  /** Which pods of a workload or service will do. Default: all, as in kubectl. */
+  readonly accept?: (pod: PodObject) => boolean;
   /** Gives up. */
   readonly signal?: AbortSignal;
 }
@@ -89,9 +92,13 @@ export async function resolvePod(
   const selector = selectorOf(type, owner);
   const pods = `/api/v1/namespaces/${encodeURIComponent(options.namespace)}/pods`;
   const list = await reader.get<PodList>(pods, { ...get, query: new URLSearchParams({ labelSelector: selector }) });
-  const best = list.items.toSorted(compareActivity)[0];
+  const best = list.items.filter((pod) => accepts(pod, options)).toSorted(compareActivity)[0];
   if (best) return best;
   return await waitForPod(reader, pods, selector, list.metadata?.resourceVersion ?? "", options);
+}
+
+function accepts(pod: PodObject, { accept }: ResolvePodOptions): boolean {
+  return accept?.(pod) ?? true;
 }
 
 /** GETs an object; if it is missing because its namespace is, the error says that. */
@@ -211,29 +218,16 @@ async function waitForPod(
 ): Promise<PodObject> {
   const deadline = AbortSignal.timeout(options.timeout ?? 60_000);
   const signal = options.signal ? AbortSignal.any([deadline, options.signal]) : deadline;
-  const query = new URLSearchParams({ labelSelector: selector, resourceVersion, watch: "true" });
+  const query = { labelSelector: selector, resourceVersion };
   try {
-    const response = await reader.request(path, { query, signal });
-    if (!response.ok) throw await ApiError.from(response);
-    const lines = response.body?.pipeThrough(new TextDecoderStream());
-    let text = "";
-    for await (const part of lines ?? []) {
-      text += part;
-      for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
-        const event = JSON.parse(text.slice(0, end)) as { type: string; object: PodObject };
-        text = text.slice(end + 1);
-        if (event.type === "ADDED" || event.type === "MODIFIED") return event.object;
-      }
-      if (text.length > MAX_EVENT) throw new TargetError(`watch event of ${path} is larger than ${MAX_EVENT} bytes`);
+    for await (const { type, object } of watch<PodObject>(reader.request.bind(reader), path, query, signal)) {
+      if ((type === "ADDED" || type === "MODIFIED") && accepts(object, options)) return object;
     }
   } catch (error) {
     if (!deadline.aborted || options.signal?.aborted) throw error;
   }
   throw new TargetError("timed out waiting for the condition");
 }
-
-/** The largest watch event in bytes: etcd's own limit on an object is 1.5 MiB. */
-const MAX_EVENT = 4 * 1024 * 1024;
 
 /**
  * Refuses a pod whose containers have ended.

@@ -1,8 +1,9 @@
 /**
- * The two things that a client asks of the network.
+ * The three things that a client asks of the network.
  *
  * @module
  */
+import type { Duplex } from "../bytes/mod.ts";
 import type { MessageSocket } from "../websocket/mod.ts";
 
 /** A plain request to the API server. */
@@ -33,6 +34,28 @@ export interface WebSocketRequest {
   readonly signal?: AbortSignal;
 }
 
+/** A request for a SPDY/3.1 connection. */
+export interface SpdyRequest {
+  /** As in {@linkcode ApiRequest}. */
+  readonly path: string;
+  /** As in {@linkcode ApiRequest}. */
+  readonly headers: ReadonlyArray<readonly [name: string, value: string]>;
+  /** As in {@linkcode WebSocketRequest}. */
+  readonly resource: string;
+  /** The protocols to offer in `X-Stream-Protocol-Version`, best first. */
+  readonly protocols: readonly string[];
+  /** Gives up the handshake. */
+  readonly signal?: AbortSignal;
+}
+
+/** What a server has agreed to speak SPDY/3.1 over. */
+export interface SpdyUpgrade {
+  /** What follows the head of the answer, from the first byte on. */
+  readonly duplex: Duplex;
+  /** The protocol that the server chose; empty where it named none, which means the oldest. */
+  readonly protocol: string;
+}
+
 /**
  * Carries requests to one API server: over sockets that podwire dials
  * ({@link ./socket_transport.ts}), or by what a browser has
@@ -48,6 +71,14 @@ export interface Transport {
    * @throws {UpgradeError} If the server refuses it.
    */
   openWebSocket(request: WebSocketRequest): Promise<MessageSocket>;
+
+  /**
+   * Upgrades to SPDY/3.1.
+   *
+   * @throws {UpgradeError} If the server refuses it.
+   * @throws {PodwireError} In a browser, which cannot.
+   */
+  openSpdy(request: SpdyRequest): Promise<SpdyUpgrade>;
 
   /** Closes idle connections; what is under way goes on. */
   close(): void;

@@ -16,4 +16,7 @@ export {
 } from "./errors.ts";
 export { HttpConnection, type HttpOptions, type HttpResponse, type Upgraded } from "./http.ts";
 export type { HttpRequest, ResponseHead } from "./http_head.ts";
+export { listen, ListenError, type Listening } from "./listen.ts";
+export type { NodeDuplex } from "./node_stream.ts";
 export { type GetEnv, proxyFor } from "./proxy.ts";
+export { formatAddress, type SocketAddress } from "./sockets.ts";

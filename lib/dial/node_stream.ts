@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { Socket } from "node:net";
 import type { Duplex as NodeStream } from "node:stream";
 import { type Duplex, PodwireError } from "../bytes/mod.ts";
 
@@ -52,14 +53,22 @@ export class NodeDuplex implements Duplex {
 
   /** Reads into `into`. */
   async read(into: Uint8Array): Promise<number | null> {
+    const chunk = await this.readChunk();
+    if (chunk === null) return null;
+    const n = Math.min(chunk.length, into.length);
+    into.set(chunk.subarray(0, n));
+    this.#rest = n < chunk.length ? chunk.subarray(n) : undefined;
+    return n;
+  }
+
+  /** Reads what there is, without a copy. */
+  async readChunk(): Promise<Uint8Array | null> {
     for (;;) {
       const chunk: Uint8Array | null = this.#rest ?? this.#stream.read();
       if (chunk !== null) {
-        const n = Math.min(chunk.length, into.length);
-        into.set(chunk.subarray(0, n));
-        this.#rest = n < chunk.length ? chunk.subarray(n) : undefined;
+        this.#rest = undefined;
         this.#onRead?.();
-        return n;
+        return chunk;
       }
       if (this.#failure) throw this.#failure.reason;
       if (this.#stream.readableEnded) return null;
@@ -91,6 +100,13 @@ export class NodeDuplex implements Duplex {
   /** Closes both directions. */
   close(): void {
     this.#stream.destroy();
+  }
+
+  /** Closes both directions so that the peer learns of it as an error: TCP's RST, where the socket has one. */
+  reset(): void {
+    const socket = this.#stream as Partial<Socket>;
+    if (socket.remoteAddress !== undefined && socket.resetAndDestroy) socket.resetAndDestroy();
+    else this.close();
   }
 }
 

@@ -136,6 +136,8 @@ const REASONS: Readonly<Record<string, string>> = {
   ECONNRESET: "connection reset by peer",
   ENOENT: "no such file or directory",
   EACCES: "permission denied",
+  EADDRINUSE: "address already in use",
+  EADDRNOTAVAIL: "cannot assign requested address",
   ENOTFOUND: "no such host",
   EAI_AGAIN: "the name service does not answer",
   EHOSTUNREACH: "no route to host",
@@ -151,7 +153,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   "proxy ECONNREFUSED": "is the proxy running, and is this its port?",
 };
 
-function reasonOf(cause: unknown, code: string): string {
+/** What the system says, in its usual words. */
+export function reasonOf(cause: unknown, code: string): string {
   return REASONS[code] ?? (cause instanceof Error ? cause.message.replace(/ \(os error \d+\)$/, "") : String(cause));
 }
 

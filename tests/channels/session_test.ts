@@ -6,6 +6,7 @@ import {
   RemoteCommandError,
   RemoteCommandSession,
   StdinClosedError,
+  WebSocketWire,
 } from "../../lib/channels/mod.ts";
 import type { CloseInfo, MessageSocket } from "../../lib/websocket/mod.ts";
 
@@ -77,14 +78,14 @@ const read = (session: RemoteCommandSession, name: "stdout" | "stderr" = "stdout
 
 Deno.test("RemoteCommandSession takes the channels apart and resolves with the exit code", async () => {
   const socket = new ScriptedSocket();
-  const session = new RemoteCommandSession(socket, { tty: false });
+  const session = new RemoteCommandSession(new WebSocketWire(socket), { tty: false });
   socket.push("\u0001", "\u0001out", "\u0002err", "\u0007unknown", "\u0001put", SUCCESS).end();
   assertEquals(await Promise.all([read(session), read(session, "stderr"), session.exitCode]), ["output", "err", 0]);
 });
 
 Deno.test("RemoteCommandSession joins a status that comes in pieces", async () => {
   const socket = new ScriptedSocket();
-  const session = new RemoteCommandSession(socket, { tty: false });
+  const session = new RemoteCommandSession(new WebSocketWire(socket), { tty: false });
   socket.push('\u0003{"metadata":{},', '\u0003"status":"Success"}').end();
   assertEquals(await session.exitCode, 0);
 });
@@ -92,7 +93,7 @@ Deno.test("RemoteCommandSession joins a status that comes in pieces", async () =
 Deno.test("RemoteCommandSession never takes an end without a status for success", async () => {
   for (const end of [(socket: ScriptedSocket) => socket.end(), (s: ScriptedSocket) => s.fail(new Error("reset"))]) {
     const socket = new ScriptedSocket();
-    const session = new RemoteCommandSession(socket, { tty: false });
+    const session = new RemoteCommandSession(new WebSocketWire(socket), { tty: false });
     await session.writeStdin(new Uint8Array(3));
     end(socket.push("\u0001half"));
     const [output, code] = await Promise.allSettled([read(session), session.exitCode]);
@@ -105,7 +106,7 @@ Deno.test("RemoteCommandSession never takes an end without a status for success"
 
 Deno.test("RemoteCommandSession accepts an end without Close after a whole status", async () => {
   const socket = new ScriptedSocket().push("\u0001x", SUCCESS).fail(new Error("reset"));
-  const session = new RemoteCommandSession(socket, { tty: false });
+  const session = new RemoteCommandSession(new WebSocketWire(socket), { tty: false });
   assertEquals(await Promise.all([read(session), session.exitCode]), ["x", 0]);
 });
 
@@ -113,7 +114,7 @@ Deno.test("RemoteCommandSession rejects with the server's words when the command
   const socket = new ScriptedSocket().push(
     '\u0003{"metadata":{},"status":"Failure","message":"Internal error occurred: no","reason":"InternalError","code":500}',
   ).end();
-  const session = new RemoteCommandSession(socket, { tty: false });
+  const session = new RemoteCommandSession(new WebSocketWire(socket), { tty: false });
   const error = await assertRejects(() => session.exitCode, RemoteCommandError, "Internal error occurred: no");
   assertEquals(error.status.code, 500);
   assertEquals(await read(session), "", "what was sent is whole");
@@ -121,13 +122,13 @@ Deno.test("RemoteCommandSession rejects with the server's words when the command
 
 Deno.test("RemoteCommandSession reads the plain text of v1", async () => {
   const socket = new ScriptedSocket("channel.k8s.io").push("\u0003command terminated with non-zero exit code").end();
-  const session = new RemoteCommandSession(socket, { tty: false });
+  const session = new RemoteCommandSession(new WebSocketWire(socket), { tty: false });
   await assertRejects(() => session.exitCode, RemoteCommandError, "Error executing remote command: command terminated");
 });
 
 Deno.test("RemoteCommandSession sends input in messages of at most 32 KiB, then the close signal", async () => {
   const socket = new ScriptedSocket();
-  const session = new RemoteCommandSession(socket, { tty: false });
+  const session = new RemoteCommandSession(new WebSocketWire(socket), { tty: false });
   await session.writeStdin(new Uint8Array(32 * 1024 + 1).fill(7));
   await session.closeStdin();
   assertEquals(socket.sent.map((message) => message.length), [32 * 1024 + 1, 2, 2]);
@@ -140,7 +141,7 @@ Deno.test("RemoteCommandSession sends input in messages of at most 32 KiB, then 
 
 Deno.test("RemoteCommandSession refuses to end stdin where the protocol cannot", async () => {
   const socket = new ScriptedSocket("v4.channel.k8s.io");
-  const session = new RemoteCommandSession(socket, { tty: false });
+  const session = new RemoteCommandSession(new WebSocketWire(socket), { tty: false });
   await assertRejects(() => session.closeStdin(), ChannelProtocolError, "v4.channel.k8s.io");
   socket.push(SUCCESS).end();
   await session.exitCode;
@@ -148,7 +149,7 @@ Deno.test("RemoteCommandSession refuses to end stdin where the protocol cannot",
 
 Deno.test("RemoteCommandSession lets what the server said count more than a failed write", async () => {
   const socket = new ScriptedSocket();
-  const session = new RemoteCommandSession(socket, { tty: false });
+  const session = new RemoteCommandSession(new WebSocketWire(socket), { tty: false });
   socket.sendError = new Error("broken pipe");
   socket.push(SUCCESS).end();
   await assertRejects(() => session.writeStdin(new Uint8Array(1)), StdinClosedError);
@@ -158,7 +159,7 @@ Deno.test("RemoteCommandSession lets what the server said count more than a fail
 Deno.test("RemoteCommandSession sends sizes only to a terminal", async () => {
   for (const tty of [false, true]) {
     const socket = new ScriptedSocket();
-    const session = new RemoteCommandSession(socket, { tty });
+    const session = new RemoteCommandSession(new WebSocketWire(socket), { tty });
     await session.resize({ columns: 80, rows: 24 });
     assertEquals(socket.sent.length, tty ? 1 : 0);
     socket.push(SUCCESS).end();
@@ -170,7 +171,7 @@ Deno.test("RemoteCommandSession sends sizes only to a terminal", async () => {
 
 Deno.test("RemoteCommandSession stops reading while its reader does not", async () => {
   const socket = new ScriptedSocket();
-  const session = new RemoteCommandSession(socket, { tty: false });
+  const session = new RemoteCommandSession(new WebSocketWire(socket), { tty: false });
   const chunk = new Uint8Array(64 * 1024).fill(1);
   for (let i = 0; i < 100; i++) socket.push(chunk);
   socket.push(SUCCESS).end();
@@ -182,7 +183,7 @@ Deno.test("RemoteCommandSession stops reading while its reader does not", async 
 
 Deno.test("RemoteCommandSession.abort() rejects with its reason, once", async () => {
   const socket = new ScriptedSocket();
-  const session = new RemoteCommandSession(socket, { tty: false });
+  const session = new RemoteCommandSession(new WebSocketWire(socket), { tty: false });
   const reason = new Error("enough");
   session.abort(reason);
   session.abort(new Error("later"));
@@ -191,6 +192,6 @@ Deno.test("RemoteCommandSession.abort() rejects with its reason, once", async ()
 
 Deno.test("RemoteCommandSession gives up a server that does not close after the status", async () => {
   const socket = new ScriptedSocket().push(SUCCESS);
-  const session = new RemoteCommandSession(socket, { tty: false, closeTimeout: 1 });
+  const session = new RemoteCommandSession(new WebSocketWire(socket), { tty: false, closeTimeout: 1 });
   assertEquals(await session.exitCode, 0);
 });

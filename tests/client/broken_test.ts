@@ -19,6 +19,7 @@ import {
   RemoteCommandError,
   type Status,
   StdinClosedError,
+  WebSocketWire,
 } from "../../lib/channels/mod.ts";
 import { type Cluster, RemoteCommand, type RemoteProcess, UpgradeError } from "../../lib/client/mod.ts";
 import { createDialer, HttpError } from "../../lib/dial/mod.ts";
@@ -252,7 +253,9 @@ function pingingCommand(server: string, ping: { interval: number; timeout: numbe
     await duplex.write(utf8("GET /exec HTTP/1.1\r\nHost: x\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"));
     const byte = new Uint8Array(1);
     for (let head = ""; !head.endsWith("\r\n\r\n"); head += String.fromCharCode(byte[0]!)) await duplex.read(byte);
-    return new WebSocketConnection(duplex, { role: "client", protocol: "v5.channel.k8s.io", ping });
+    return {
+      wire: new WebSocketWire(new WebSocketConnection(duplex, { role: "client", protocol: "v5.channel.k8s.io", ping })),
+    };
   }, {});
 }
 

@@ -90,6 +90,24 @@ export class RawConnection {
     }
   }
 
+  /** The next bytes of the client, as they come, or `undefined` at its end. */
+  async read(): Promise<Uint8Array | undefined> {
+    if (this.#received.length === 0 && !await this.#read()) return undefined;
+    const bytes = this.#received;
+    this.#received = new Uint8Array(0);
+    return bytes;
+  }
+
+  /** Reads a request and agrees to speak SPDY/3.1; with `behind` right behind the head. */
+  async acceptSpdy(protocol: string | undefined = "v4.channel.k8s.io", behind?: Uint8Array): Promise<HttpHead> {
+    const head = await this.head();
+    const answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n" +
+      (protocol === "" ? "" : `X-Stream-Protocol-Version: ${protocol}\r\n`) +
+      "Date: Sat, 21 Nov 2026 03:49:22 GMT\r\n\r\n";
+    await this.write(concat([new TextEncoder().encode(answer), ...(behind ? [behind] : [])]));
+    return head;
+  }
+
   /** Waits until the client has closed the connection, and drops what it sends. */
   async gone(): Promise<void> {
     this.#received = new Uint8Array(0);
@@ -173,14 +191,14 @@ export async function withRawServer<T>(
   }
 }
 
-/** As {@linkcode withRawServer}, with a cluster whose API server that is. */
+/** As {@linkcode withRawServer}, with a cluster whose API server that is; it knows WebSocket only unless `options` say otherwise. */
 export function withCluster<T>(
   script: Script,
   work: (cluster: Cluster) => Promise<T>,
   options: Partial<ClusterOptions> = {},
 ): Promise<T> {
   return withRawServer(script, async (server) => {
-    await using cluster = new Cluster({ server, ...options });
+    await using cluster = new Cluster({ server, wire: "websocket", ...options });
     return await work(cluster);
   });
 }

@@ -118,6 +118,7 @@ function cluster(answers: Record<string, unknown>): Cluster {
       );
     },
     openWebSocket: () => Promise.reject(new Error("not in this test")),
+    openSpdy: () => Promise.reject(new Error("not in this test")),
     close: () => {},
   };
   return new Cluster({ server: "http://test.invalid", namespace: "shop", transport: requested });

@@ -1,0 +1,127 @@
+/**
+ * Listening on a port or a unix socket.
+ *
+ * Over `node:net`, not `Deno.listen`: a connection that broke on its far side has to end with a reset here, and
+ * Deno's own connections cannot send one.
+ *
+ * @module
+ */
+import type { Server, Socket } from "node:net";
+import { PodwireError } from "../bytes/mod.ts";
+import { NodeDuplex } from "./node_stream.ts";
+import { codeOf, formatAddress, reasonOf, type SocketAddress } from "./sockets.ts";
+
+/** Nobody can listen there. */
+export class ListenError extends PodwireError {
+  /** The class's name. */
+  override name = "ListenError";
+  /** Where. */
+  readonly address: SocketAddress;
+  /** The system's name of the error: `EADDRINUSE`, `EACCES` …; empty if it has none. */
+  readonly code: string;
+
+  /** An error for `address`. */
+  constructor(message: string, address: SocketAddress, code: string, options?: ErrorOptions) {
+    super(message, options);
+    this.address = address;
+    this.code = code;
+  }
+}
+
+/** A listening socket. */
+export interface Listening {
+  /** Where it listens, with the port that it got. */
+  readonly address: SocketAddress;
+  /** Stops listening and removes a unix socket; connections go on. */
+  close(): Promise<void>;
+}
+
+/**
+ * Listens, and hands every connection to `onConnection`.
+ *
+ * A unix socket is for its owner alone, mode 0600 from its first moment. One that is left from before is removed, but
+ * only when nobody answers on it.
+ *
+ * @throws {ListenError} If the address is in use or cannot be had.
+ */
+export async function listen(
+  address: SocketAddress,
+  onConnection: (connection: NodeDuplex) => void,
+): Promise<Listening> {
+  const { createServer } = await import("node:net");
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket: Socket) => {
+    onConnection(new NodeDuplex(socket));
+  });
+  if ("path" in address) await removeStale(address.path);
+  try {
+    await start(server, address);
+  } catch (cause) {
+    // Deno's node:net says EINVAL of an address that this machine does not have.
+    const code = codeOf(cause) === "EINVAL" ? "EADDRNOTAVAIL" : codeOf(cause);
+    throw new ListenError(`cannot listen on ${formatAddress(address)}: ${reasonOf(cause, code)}`, address, code, {
+      cause,
+    });
+  }
+  const bound = server.address();
+  return {
+    address: bound && typeof bound === "object" ? { hostname: bound.address, port: bound.port } : address,
+    close: async () => {
+      // Its connections live on: nobody waits for them here.
+      server.close();
+      if ("path" in address) await removeIfThere(address.path);
+    },
+  };
+}
+
+async function start(server: Server, address: SocketAddress): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once("error", reject);
+  if ("path" in address) {
+    const { umask } = (await import("node:process")).default;
+    const before = umask(0o177);
+    try {
+      server.listen(address.path, resolve);
+    } finally {
+      umask(before);
+    }
+  } else {
+    server.listen({ host: address.hostname, port: address.port, ipv6Only: address.hostname.includes(":") }, resolve);
+  }
+  await promise;
+  server.off("error", reject);
+}
+
+async function removeStale(path: string): Promise<void> {
+  const { lstat } = await import("node:fs/promises");
+  const address = { path };
+  try {
+    if (!(await lstat(path)).isSocket()) {
+      throw new ListenError(`cannot listen on ${path}: it exists and is not a socket`, address, "EEXIST");
+    }
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return;
+    throw error;
+  }
+  if (await answers(path)) {
+    throw new ListenError(`cannot listen on ${path}: somebody listens there already`, address, "EADDRINUSE");
+  }
+  await removeIfThere(path);
+}
+
+/** Whether somebody accepts connections on a unix socket. */
+async function answers(path: string): Promise<boolean> {
+  const { connect } = await import("node:net");
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const socket = connect({ path });
+  socket.once("connect", () => resolve(true)).once("error", () => resolve(false));
+  try {
+    return await promise;
+  } finally {
+    socket.destroy();
+  }
+}
+
+async function removeIfThere(path: string): Promise<void> {
+  const { rm } = await import("node:fs/promises");
+  await rm(path, { force: true });
+}
