@@ -7,7 +7,7 @@ import { chooseContainer, type PodObject, refuseCompleted, TargetError } from ".
 import { defineCommand } from "./command.ts";
 import { parseDetachKeys } from "./detach_keys.ts";
 import { UsageError } from "./flags.ts";
-import { runSession, SESSION_FLAGS, SESSION_PERMISSIONS } from "./pod_session.ts";
+import { runSession, SESSION_FLAGS, SESSION_PERMISSIONS, WEBSOCKET_SWITCH } from "./pod_session.ts";
 import { writeText } from "./standard_streams.ts";
 
 const DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q";
@@ -34,8 +34,9 @@ export const command = defineCommand({
   },
   needsCluster: true,
   permissions: SESSION_PERMISSIONS,
+  webSocketSwitch: WEBSOCKET_SWITCH,
 
-  async run({ commandPath, flags, words, connect, requestOptions }) {
+  async run({ commandPath, flags, words, connect, verbosity, requestOptions }) {
     const timeout = flags["pod-running-timeout"];
     if (timeout <= 0) {
       throw new UsageError(
@@ -69,6 +70,7 @@ export const command = defineCommand({
       tty,
       quiet: flags.quiet,
       container: container.name,
+      ...(verbosity >= 6 && { verbose: `attach ${JSON.stringify(name)}` }),
       detachKeys: parseDetachKeys(flags["detach-keys"] || DEFAULT_DETACH_KEYS),
       redraw: true,
       greeting: GREETING,

@@ -24,6 +24,8 @@ export interface Command<D extends FlagDefinitions = FlagDefinitions> {
   readonly needsCluster: boolean;
   /** What Deno must permit beside that. */
   readonly permissions: readonly string[];
+  /** The environment variable, kubectl's, that keeps its streams from trying WebSocket if it is `false`. */
+  readonly webSocketSwitch?: string;
   /**
    * Runs it.
    *
@@ -42,6 +44,8 @@ export interface Invocation<D extends FlagDefinitions = FlagDefinitions> {
   readonly words: readonly string[];
   /** The words after `--`; `undefined` without one. */
   readonly rest: readonly string[] | undefined;
+  /** `-v`: how much to show of what goes on. */
+  readonly verbosity: number;
   /** The options that every request to the server takes: `--request-timeout`. Ask anew for each. */
   requestOptions(): { readonly signal?: AbortSignal };
   /** The cluster that the global flags and the kubeconfig name. */

@@ -28,6 +28,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./attach.ts")).command,
   },
   {
+    name: "port-forward",
+    summary: "Forward one or more local ports to a pod",
+    load: async () => (await import("./port_forward.ts")).command,
+  },
+  {
     name: "get",
     summary: "Display one or many resources",
     load: async () => (await import("./get.ts")).command,

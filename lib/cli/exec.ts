@@ -7,7 +7,7 @@ import { chooseContainer, refuseCompleted } from "../client/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
 import { type ManifestTarget, readManifest } from "./manifest.ts";
-import { runSession, SESSION_FLAGS, SESSION_PERMISSIONS } from "./pod_session.ts";
+import { runSession, SESSION_FLAGS, SESSION_PERMISSIONS, WEBSOCKET_SWITCH } from "./pod_session.ts";
 import { writeText } from "./standard_streams.ts";
 
 /** The command (kubectl `pkg/cmd/exec`). */
@@ -36,8 +36,9 @@ export const command = defineCommand({
   },
   needsCluster: true,
   permissions: SESSION_PERMISSIONS,
+  webSocketSwitch: WEBSOCKET_SWITCH,
 
-  async run({ commandPath, flags, words, rest, connect, requestOptions }) {
+  async run({ commandPath, flags, words, rest, connect, verbosity, requestOptions }) {
     if (rest === undefined && words.length + Number(flags.filename !== "") > 1) {
       throw new UsageError(
         "exec [POD] [COMMAND] is not supported anymore. Use exec [POD] -- [COMMAND] instead\n" +
@@ -74,6 +75,7 @@ export const command = defineCommand({
       tty: flags.tty,
       quiet: flags.quiet,
       container: container.name,
+      ...(verbosity >= 6 && { verbose: `exec ${JSON.stringify(name)}` }),
     });
     if (code !== 0) await writeText(Deno.stderr, `command terminated with exit code ${code}\n`);
     return code;

@@ -3,10 +3,14 @@
  *
  * @module
  */
+import type { Wire } from "../client/mod.ts";
 import type { AccessOptions, Impersonation } from "../kubeconfig/mod.ts";
 import { type FlagDefinitions, type FlagValues, UsageError } from "./flags.ts";
 
-/** kubectl's global flags, and `--via-unix-socket`. */
+/** What `--wire` can be. */
+const WIRES = ["auto", "websocket", "tunnel", "spdy"] as const satisfies readonly Wire[];
+
+/** kubectl's global flags, `--via-unix-socket` and `--wire`. */
 export const GLOBAL_FLAGS = {
   "as": { kind: "string", help: "User to act as: a user, or a service account in a namespace" },
   "as-group": { kind: "list", help: "Group to act as; may be given several times" },
@@ -52,6 +56,14 @@ export const GLOBAL_FLAGS = {
     kind: "string",
     help: "Connect through this unix socket instead of the network: a path, or @NAME for an abstract one",
   },
+  "wire": {
+    kind: "string",
+    default: "auto",
+    reported: WIRES,
+    help:
+      "What streams into pods go over: websocket, spdy, tunnel (of port-forward: SPDY inside a WebSocket), or auto: " +
+      "WebSocket, and SPDY where the server refuses it",
+  },
 } as const satisfies FlagDefinitions;
 
 /** The values of the global flags. */
@@ -83,6 +95,19 @@ export function accessOptions(flags: GlobalFlags): AccessOptions {
     ...(flags["insecure-skip-tls-verify"] && { insecureSkipTlsVerify: true }),
     ...(impersonate && { impersonate }),
   };
+}
+
+/**
+ * What streams into pods go over: as `--wire` says, else as kubectl's switch for the command does
+ * (kubectl `pkg/cmd/util/helpers.go`): WebSocket first, unless it is `false`.
+ *
+ * @param off The value of the command's switch.
+ * @throws {UsageError} If `--wire` is none of the wires.
+ */
+export function wireOption({ wire }: Pick<GlobalFlags, "wire">, off: string | undefined): Wire {
+  const known = WIRES.find((name) => name === wire);
+  if (!known) throw new UsageError(`--wire must be one of ${WIRES.join(", ")}, not ${JSON.stringify(wire)}`);
+  return known === "auto" && off?.toLowerCase() === "false" ? "spdy" : known;
 }
 
 function impersonation(flags: GlobalFlags): Impersonation | undefined {

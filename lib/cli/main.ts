@@ -8,7 +8,7 @@ import { BUILD } from "./build.ts";
 import type { Command } from "./command.ts";
 import { type CommandEntry, COMMANDS, suggest } from "./commands.ts";
 import { findFirstWord, parseArguments, type ParsedArguments, UsageError } from "./flags.ts";
-import { accessOptions, GLOBAL_FLAGS, type GlobalFlags } from "./global_flags.ts";
+import { accessOptions, GLOBAL_FLAGS, type GlobalFlags, wireOption } from "./global_flags.ts";
 import { parseRequestTimeout } from "./go_values.ts";
 import { commandHeaders, commandHeadersEnabled } from "./headers.ts";
 import { OutputClosedError, writeText } from "./standard_streams.ts";
@@ -84,6 +84,7 @@ async function runCommand(command: Command, args: readonly string[], place: { se
     flags: parsed.flags,
     words: parsed.words,
     rest: parsed.rest,
+    verbosity: globals.v,
     requestOptions: () => {
       const timeout = parseRequestTimeout(globals["request-timeout"]);
       return timeout > 0 ? { signal: AbortSignal.timeout(timeout) } : {};
@@ -102,11 +103,13 @@ async function connect(
   globals: GlobalFlags,
 ): Promise<Cluster> {
   parseRequestTimeout(globals["request-timeout"]); // What is wrong with it is told before anything is asked.
+  const wire = wireOption(globals, command.webSocketSwitch && Deno.env.get(command.webSocketSwitch));
   const { Cluster } = await import("../client/mod.ts");
   const { formatRequest } = globals.v >= 6 ? await import("./request_log.ts") : {};
   const warned = new Set<string>();
   return await Cluster.fromKubeconfig({
     ...accessOptions(globals),
+    wire,
     onWarning: (message) => warn(`${message}\n`),
     ...(commandHeadersEnabled(Deno.env.get("KUBECTL_COMMAND_HEADERS")) && {
       headers: commandHeaders({

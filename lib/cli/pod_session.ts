@@ -35,6 +35,9 @@ export const SESSION_PERMISSIONS: readonly string[] = [
   "--allow-run=stty for -t; without it full-screen programs may look wrong",
 ];
 
+/** kubectl's switch for every command that runs something in a container. */
+export const WEBSOCKET_SWITCH = "KUBECTL_REMOTE_COMMAND_WEBSOCKETS";
+
 /** How a session meets this process's streams. */
 export interface SessionOptions {
   /** `-i`: standard input is passed on. */
@@ -49,6 +52,8 @@ export interface SessionOptions {
   readonly detachKeys?: Uint8Array;
   /** Make the far side draw its screen anew, by a size that changes. */
   readonly redraw?: boolean;
+  /** What to call the session where it is told on stderr what it goes over; not told without. */
+  readonly verbose?: string;
   /** Printed on stderr before the terminal goes raw and the command is started. */
   readonly greeting?: string;
 }
@@ -88,6 +93,7 @@ export async function runSession(
     ...(size && { size: options.redraw ? { columns: size.columns + 1, rows: size.rows + 1 } : size }),
     onNotice: (text) => void note(`note: ${text}${raw ? "\r" : ""}`).catch(() => {}), // For who still reads them.
   }).spawn();
+  if (options.verbose) await writeText(Deno.stderr, `${options.verbose}: ${wireText(remote)}${raw ? "\r" : ""}\n`);
   if (size && options.redraw) resize(remote, size);
   terminal?.watchSize((size) => resize(remote, size));
 
@@ -109,6 +115,13 @@ export async function runSession(
     );
   }
   return { code, raw };
+}
+
+/** What a session goes over, and why not over what was tried first. */
+export function wireText({ wire, protocol, refused }: Pick<RemoteProcess, "wire" | "protocol" | "refused">): string {
+  const why = refused?.code === 101 ? refused.message : `${refused?.code} ${refused?.statusText}`.trimEnd();
+  const name = wire === "spdy" ? "SPDY/3.1" : "WebSocket";
+  return `${name}, ${protocol}${refused ? ` (after WebSocket was refused: ${why})` : ""}`;
 }
 
 /** Writes everything that a command prints, also what came before a session broke; then throws what broke first. */

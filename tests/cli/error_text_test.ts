@@ -74,7 +74,8 @@ Deno.test("errorText() puts `error: ` before everything else", () => {
     statusText: "Internal Server Error",
     body: "container not found",
     resource: "pods/exec",
-  };
+    wire: "websocket",
+  } as const;
   assertEquals(errorText(new UpgradeError(refusal)), "error: unable to upgrade connection: container not found");
   assertEquals(errorText(new TargetError("no pod")), "error: no pod");
   assertEquals(

@@ -276,7 +276,7 @@ Deno.test("podwire prints help on stdout, for itself and for every command", asy
   await using ground = await Ground.start();
   const { code, stdout } = await ground.run(["help"]);
   assertEquals(code, 0);
-  assertStringIncludes(stdout, "  exec       Execute a command in a container\n");
+  assertStringIncludes(stdout, "  exec            Execute a command in a container\n");
   for (const args of [["exec", "--help"], ["exec", "-h", "one", "--", "true"], ["help", "exec"]]) {
     const page = await ground.run(args);
     assertEquals([page.code, page.stderr], [0, ""]);

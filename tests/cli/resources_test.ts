@@ -12,6 +12,7 @@ function fakeCluster(answers: Record<string, unknown>): { cluster: Cluster; aske
       return Promise.resolve(answer ? Response.json(answer) : new Response("404 page not found", { status: 404 }));
     },
     openWebSocket: () => Promise.reject(new Error("not here")),
+    openSpdy: () => Promise.reject(new Error("not here")),
     close: () => {},
   };
   return { cluster: new Cluster({ server: "http://cluster.example", transport }), asked };

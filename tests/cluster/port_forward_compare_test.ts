@@ -1,0 +1,236 @@
+/**
+ * podwire port-forward beside kubectl 1.36: the same command lines where the tunnel goes to the kubelet, where it ends in the API server,
+ * and where SPDY has to do; stdout, stderr and exit code are compared.
+ */
+import { assert, assertEquals } from "@std/assert";
+import { denoFlags, ROOT } from "../offline/flags.ts";
+import type { Difference } from "./differences.ts";
+import { type Ground, ground, type NodeName, type ServerName } from "./ground.ts";
+import { type Forward, FORWARD_DIFFERENCES, FORWARDS } from "./port_forward_compare.ts";
+import { until } from "./process.ts";
+
+const ROWS: ReadonlyArray<{ readonly server: ServerName; readonly node: NodeName }> = [
+  { server: "default", node: "node1" },
+  { server: "mid", node: "node1" },
+  { server: "old", node: "node2" },
+];
+
+const IMAGE = { image: "localhost/busybox:1", imagePullPolicy: "Never" };
+
+function fixtures(node: NodeName): unknown[] {
+  const serve = "mkdir -p /www; echo hello > /www/index.html; exec httpd -f -p 8080 -h /www";
+  const main = {
+    ...IMAGE,
+    name: "main",
+    command: ["sh", "-c", serve],
+    ports: [
+      { name: "http", containerPort: 8080 },
+      { name: "dns", containerPort: 53, protocol: "UDP" },
+      { name: "both", containerPort: 54 },
+      { name: "both-udp", containerPort: 54, protocol: "UDP" },
+    ],
+  };
+  const spec = (container: unknown, more: Record<string, unknown> = {}) => ({
+    nodeName: node,
+    terminationGracePeriodSeconds: 0,
+    containers: [container],
+    ...more,
+  });
+  const setup = { ...IMAGE, name: "setup", command: ["true"], ports: [{ name: "setup", containerPort: 7777 }] };
+  const pod = (name: string, podSpec: unknown) => ({
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name },
+    spec: podSpec,
+  });
+  const workload = (kind: string, label: string, more: Record<string, unknown> = {}) => ({
+    apiVersion: "apps/v1",
+    kind,
+    metadata: { name: "web" },
+    spec: {
+      selector: { matchLabels: { app: label } },
+      template: { metadata: { labels: { app: label } }, spec: spec(main) },
+      ...more,
+    },
+  });
+  const service = (name: string, serviceSpec: unknown) => ({
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name },
+    spec: serviceSpec,
+  });
+  return [
+    pod("one", spec(main, { initContainers: [setup] })),
+    pod("plain", spec({ ...IMAGE, name: "main", command: ["sleep", "infinity"] })),
+    pod("pending", { ...spec(main), nodeName: undefined, nodeSelector: { "no-such": "node" } }),
+    pod("ended", spec({ ...IMAGE, name: "main", command: ["true"] }, { restartPolicy: "Never" })),
+    workload("Deployment", "web"),
+    workload("StatefulSet", "web-sts", { serviceName: "web" }),
+    service("web", {
+      selector: { app: "web" },
+      ports: [
+        { name: "named", port: 80, targetPort: "http" },
+        { name: "number", port: 81, targetPort: 8080 },
+        { name: "same", port: 8080 },
+        { name: "dns", port: 53, protocol: "UDP" },
+        { name: "both", port: 54 },
+        { name: "both-udp", port: 54, protocol: "UDP" },
+        { name: "lost", port: 90, targetPort: "nowhere" },
+      ],
+    }),
+    service("headless", {
+      selector: { app: "web" },
+      clusterIP: "None",
+      ports: [{ name: "http", port: 80, targetPort: 8080 }],
+    }),
+    service("bare", { ports: [{ port: 80 }] }),
+    service("empty", { selector: { app: "nobody" }, ports: [{ port: 80 }] }),
+  ];
+}
+
+async function must(cluster: Ground, args: string[], stdin?: string): Promise<void> {
+  const { code, stderr } = await cluster.kubectl(args, { timeout: 120_000, ...(stdin && { stdin }) });
+  assertEquals(code, 0, `kubectl ${args.join(" ")}: ${stderr}`);
+}
+
+/** Makes a namespace with the fixtures for one row, and removes it. */
+async function withFixtures(
+  cluster: Ground,
+  node: NodeName,
+  work: (namespace: string) => Promise<void>,
+): Promise<void> {
+  const namespace = `forward-${crypto.randomUUID().slice(0, 8)}`;
+  await must(cluster, ["create", "namespace", namespace]);
+  try {
+    const list = { apiVersion: "v1", kind: "List", items: fixtures(node) };
+    await must(cluster, ["wait", "--for=create", "serviceaccount/default", "-n", namespace, "--timeout=30s"]);
+    await must(cluster, ["apply", "-n", namespace, "-f", "-"], JSON.stringify(list));
+    const n = ["-n", namespace, "--timeout=60s"];
+    await must(cluster, ["wait", "--for=condition=Ready", "pod/one", "pod/plain", ...n]);
+    await must(cluster, ["wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/ended", ...n]);
+    await must(cluster, ["wait", "--for=jsonpath={.status.readyReplicas}=1", "deployment/web", "sts/web", ...n]);
+    await using _taken = await occupy(cluster, 18070);
+    await work(namespace);
+  } finally {
+    await must(cluster, ["delete", "namespace", namespace, "--wait=false"]);
+  }
+}
+
+/** Serves a page on a port of 127.0.0.1 among the cluster's programs. */
+async function occupy(cluster: Ground, port: number): Promise<AsyncDisposable> {
+  const folder = await Deno.makeTempDir({ prefix: "podwire-taken-" });
+  await Deno.writeTextFile(`${folder}/index.html`, "taken\n");
+  const [program = "", ...args] = [...cluster.enter, "busybox", "httpd", "-f", "-p", `127.0.0.1:${port}`, "-h", folder];
+  const child = new Deno.Command(program, { args, stdin: "null", stdout: "null", stderr: "null" }).spawn();
+  const stop = async () => {
+    child.kill("SIGTERM");
+    await child.status;
+    await Deno.remove(folder, { recursive: true });
+  };
+  await until(`port ${port}`, 10_000, async () => {
+    const { stdout } = await cluster.run(["busybox", "wget", "-qO-", `http://127.0.0.1:${port}/`]);
+    return stdout === "taken\n" ? true : undefined;
+  });
+  return { [Symbol.asyncDispose]: stop };
+}
+
+interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs one port-forward: waits for its ports, fetches, ends it. */
+async function run(
+  cluster: Ground,
+  program: readonly string[],
+  { args, opens, visit = [], ends, user = "admin", webSockets = "true", signal = "SIGINT" }: Forward,
+  server: ServerName,
+  namespace: string,
+  isKubectl: boolean,
+): Promise<Ended> {
+  const [file = "", ...before] = [...cluster.enter, ...program];
+  const child = new Deno.Command(file, {
+    args: [...before, "port-forward", "-n", namespace, ...args],
+    env: { ...cluster.environment(server, user), KUBECTL_PORT_FORWARD_WEBSOCKETS: webSockets },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const timer = setTimeout(() => child.kill("SIGKILL"), 60_000);
+  const stderr = new Response(child.stderr).text();
+  let stdout = "";
+  const lines = (start: string) => stdout.split("\n").filter((line) => line.startsWith(start)).length;
+  const reading = child.stdout.pipeThrough(new TextDecoderStream())[Symbol.asyncIterator]();
+  let over = false;
+  const readUntil = async (enough: () => boolean) => {
+    while (!over && !enough()) {
+      const { done, value } = await reading.next();
+      if (done) over = true;
+      else stdout += value;
+    }
+  };
+  try {
+    if (opens !== undefined) {
+      await readUntil(() => lines("Forwarding from") >= opens);
+      for (const url of visit) {
+        const { stdout: page } = await cluster.run(["busybox", "wget", "-qO-", url]);
+        assertEquals(page, ends ? "" : "hello\n", `${url}, ${stdout}`);
+      }
+      await readUntil(() => lines("Handling connection") >= visit.length);
+      if (!over && (!ends || !isKubectl)) child.kill(signal);
+    }
+    await readUntil(() => false);
+    const { code } = await child.status;
+    return { code, stdout, stderr: await stderr };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What differs from run to run: ids, times, free ports, the program's own name. */
+function normalize(text: string): string {
+  const ports: string[] = [];
+  return text
+    .replaceAll(/:([3-6]\d{4})\b/g, (_, port) => {
+      if (!ports.includes(port)) ports.push(port);
+      return `:<port ${ports.indexOf(port)}>`;
+    })
+    .replaceAll(/\b[0-9a-f]{62,64}\b/g, "<id>")
+    .replaceAll(/\bpodwire\b/g, "kubectl");
+}
+
+function compare(difference: Difference | undefined, theirs: Ended, ours: Ended): void {
+  for (const stream of ["stdout", "stderr"] as const) {
+    const expected = difference?.[stream];
+    if (expected) {
+      assert(expected.kubectl.test(theirs[stream]), `kubectl's ${stream} has changed: ${theirs[stream]}`);
+      assert(expected.podwire.test(ours[stream]), `${stream}: ${ours[stream]}`);
+    } else {
+      assertEquals(normalize(ours[stream]), normalize(theirs[stream]), stream);
+    }
+  }
+  const codes = { kubectl: theirs.code, podwire: ours.code };
+  assertEquals(codes, difference?.code ?? { kubectl: theirs.code, podwire: theirs.code }, "exit codes");
+}
+
+for (const { server, node } of ROWS) {
+  Deno.test(`podwire port-forward does as kubectl does on ${server}/${node}`, async (t) => {
+    const cluster = await ground();
+    const kubectl = [cluster.kubectlPath("1.36")];
+    const cli = new URL("cli.ts", ROOT).pathname;
+    const podwire = [Deno.execPath(), "run", "-A", "--no-check", ...await denoFlags(), cli];
+    await withFixtures(cluster, node, async (namespace) => {
+      for (const forward of FORWARDS) {
+        const { args, user, webSockets, signal } = forward;
+        const more = [user, webSockets, signal].filter((text) => text !== undefined);
+        const line = `${args.join(" ")}${more.map((text) => ` (${text})`).join("")}`;
+        await t.step(line || "(no arguments)", async () => {
+          const theirs = await run(cluster, kubectl, forward, server, namespace, true);
+          const ours = await run(cluster, podwire, forward, server, namespace, false);
+          compare(FORWARD_DIFFERENCES.find((difference) => difference.args.test(line)), theirs, ours);
+        });
+      }
+    });
+  });
+}
