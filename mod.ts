@@ -1,10 +1,10 @@
 /**
- * Byte streams into Kubernetes pods, as Web Streams: exec and attach from a Deno
+ * Byte streams into Kubernetes pods, as Web Streams: exec, attach and port-forward from a Deno
  * script, from Node, from a browser page.
  *
- * If you know `Deno.Command` you know podwire: a remote command has `stdin`, `stdout`,
- * `stderr`, `status` and `output()`; an `AbortSignal` cancels, `await using` cleans up. No answer is
- * a failure, never a success: a session that ends without a status rejects. A slow
+ * If you know `Deno.Command` and `Deno.connect` you know podwire: a remote command has `stdin`, `stdout`,
+ * `stderr`, `status` and `output()`, a forwarded connection has `readable`, `writable` and `close()`; an
+ * `AbortSignal` cancels, `await using` cleans up. No answer is a failure, never a success: a session that ends without a status rejects. A slow
  * reader slows the sender: every queue is bounded in bytes.
  *
  * @example A command in a pod of the cluster that kubectl would talk to
@@ -37,5 +37,13 @@ export {
   type TerminalSize,
   type WireEnd,
 } from "./lib/channels/mod.ts";
-export { type ClientCertificate, type Dialer, DialError, type Endpoint, type Hop } from "./lib/dial/mod.ts";
+export {
+  type ClientCertificate,
+  type Dialer,
+  DialError,
+  type Endpoint,
+  type Hop,
+  ListenError,
+  type SocketAddress,
+} from "./lib/dial/mod.ts";
 export { ConfigError, CredentialsError } from "./lib/kubeconfig/errors.ts";

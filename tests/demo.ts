@@ -1,6 +1,6 @@
 /**
  * `deno task demo`: the main job with no cluster. Starts the embedded host on a unix socket in a temporary folder and runs
- * commands in its pod, by the command line and by the module.
+ * commands in its pod, by the command line and by the module; then it forwards a port.
  *
  * @module
  */
@@ -47,6 +47,16 @@ try {
   console.log(
     `${received / (1 << 20)} MiB came back in ${seconds.toFixed(1)} s over ${child.protocol}, exit code ${code}`,
   );
+
+  console.log("\nA port of the pod, here:");
+  const page = () => new Response("hello from the pod\n");
+  await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, page);
+  await using forward = await cluster.pod("demo").portForward();
+  await using listener = await forward.listen({ port: 0, target: server.addr.port });
+  if (!("port" in listener.address)) throw new Error("not a port");
+  const url = `http://127.0.0.1:${listener.address.port}/`;
+  const answers = await Promise.all(Array.from({ length: 20 }, async () => (await fetch(url)).text()));
+  console.log(`20 requests to ${url}: ${answers.filter((text) => text === "hello from the pod\n").length} answered`);
 } finally {
   await Deno.remove(folder, { recursive: true });
 }
