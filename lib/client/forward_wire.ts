@@ -17,6 +17,8 @@ export interface ForwardPair {
   readonly opened: Promise<void>;
   /** What the server has to say against the connection: nothing, once it has ended well. Rejects if the session breaks. */
   readonly verdict: Promise<string>;
+  /** Whether both sides have most likely said all they had to say, and only the end is to come. */
+  lingering: boolean;
   /** Whether the server passes a half-close on; known when {@linkcode ForwardPair.opened} has resolved. */
   readonly keepsHalfClose: boolean;
   /** Sends bytes to the pod. */
@@ -31,7 +33,7 @@ export interface ForwardPair {
 
 /** What carries connections: one SPDY session, or one WebSocket. */
 export interface ForwardSession {
-  /** How many connections it carries now. */
+  /** How many connections it carries now, without those that only linger. */
   readonly connections: number;
   /** Whether it can carry one more. */
   readonly accepts: boolean;
@@ -68,12 +70,14 @@ export class SpdyForwardSession implements ForwardSession {
 
   /** A session over `duplex`, after the handshake. */
   constructor(duplex: Duplex) {
-    this.#session = new SpdySession(duplex, { role: "client", ping: PING });
+    this.#session = new SpdySession(duplex, { role: "client", ping: PING, promptPings: true });
     this.closed = this.#session.closed;
   }
 
   get connections(): number {
-    return this.#pairs.size;
+    let count = 0;
+    for (const pair of this.#pairs.values()) count += pair.lingering ? 0 : 1;
+    return count;
   }
 
   get accepts(): boolean {
@@ -114,6 +118,7 @@ class SpdyPair implements ForwardPair {
   readonly incoming: ByteQueue;
   readonly opened: Promise<void>;
   readonly verdict: Promise<string>;
+  lingering = false;
   keepsHalfClose = false;
   readonly #error: SpdyStream;
   readonly #data: SpdyStream;
@@ -213,6 +218,7 @@ class ChannelPair implements ForwardPair {
   readonly incoming = new ByteQueue();
   readonly opened = Promise.resolve();
   readonly verdict: Promise<string>;
+  lingering = false;
   readonly keepsHalfClose = false;
   readonly #socket: MessageSocket;
 

@@ -141,6 +141,7 @@ export class ForwardedConnection implements Duplex, AsyncDisposable {
     this.#readSize = chunk.length;
     this.#bytesReceived += chunk.length;
     this.#lastReceived = performance.now();
+    this.#pair.lingering = false;
     return chunk;
   }
 
@@ -231,6 +232,7 @@ export class ForwardedConnection implements Duplex, AsyncDisposable {
     const began = performance.now();
     const look = () => {
       const answered = this.#lastReceived >= this.#lastSent;
+      this.#pair.lingering = answered && this.#pair.incoming.size === 0;
       const quiet = answered ? Math.min(SHORT_FIN_DELAY, this.#finDelay) : this.#finDelay;
       // What waits for a slow reader here is no silence of the pod's.
       const since = this.#pair.incoming.size > 0 ? performance.now() : Math.max(began, this.#lastReceived);

@@ -32,6 +32,11 @@ export interface SpdySessionOptions {
    * now or later. Without it the peer's streams are refused.
    */
   readonly onStream?: (stream: SpdyStream) => void;
+  /**
+   * Sends a PING with every small write unless one is on its way. The answer to it carries TCP's acknowledgment; without one
+   * Nagle's algorithm keeps the next small write back for up to 40 ms, where it is on. Deno leaves it on under TLS with a client certificate.
+   */
+  readonly promptPings?: boolean;
   /** How long the peer may take to answer a SYN_STREAM. Default 30 000, as Kubernetes. */
   readonly openTimeout?: number;
   /** How long {@linkcode SpdySession.close} waits for the peer to end too. Default 1000. */
@@ -113,7 +118,14 @@ export class SpdySession {
     this.#duplex = duplex;
     this.#options = options;
     this.#nextStreamId = this.#nextPingId = options.role === "client" ? 1 : 2;
-    const writer = new FrameWriter(duplex, (cause) => this.#endSoon(this.#error("the connection broke", { cause })));
+    const writer = new FrameWriter(duplex, {
+      broken: (cause) => this.#endSoon(this.#error("the connection broke", { cause })),
+      ...(options.promptPings && {
+        smallWrite: () => {
+          if (this.#pings.size === 0) this.#ping();
+        },
+      }),
+    });
     this.#writer = writer;
     this.#wire = {
       reply: (id, headers) => writer.send(encodeSynReply(id, this.#compressor.compress(headers), false)),
@@ -266,7 +278,8 @@ export class SpdySession {
       }
       case "ping":
         if (frame.id % 2 !== this.#nextPingId % 2) return this.#writer.pong(encodePing(frame.id));
-        return this.#heartbeat?.confirm(this.#pings.take(frame.id));
+        const confirmed = this.#pings.take(frame.id);
+        return this.#heartbeat?.confirm(confirmed);
       case "goaway":
         if (frame.status === 0) return this.#end();
         throw this.#error(`the peer ended the session with GOAWAY status ${frame.status}`);
@@ -325,17 +338,19 @@ export class SpdySession {
     this.#streams.delete(streamId);
   }
 
+  #ping(): void {
+    const id = this.#nextPingId;
+    this.#nextPingId = id + 2 > MAX_STREAM_ID ? 2 - id % 2 : id + 2;
+    this.#pings.add(id, this.#writer.bytesSent);
+    this.#writer.ping(encodePing(id));
+  }
+
   #startHeartbeat(ping: PingOptions): Heartbeat {
     return new Heartbeat(ping, {
       isReading: () => this.#reading,
       bytesSent: () => this.#writer.bytesSent,
       lastWrite: () => this.#writer.lastWrite,
-      ping: (bytesSent) => {
-        const id = this.#nextPingId;
-        this.#nextPingId = id + 2 > MAX_STREAM_ID ? 2 - id % 2 : id + 2;
-        this.#pings.add(id, bytesSent);
-        this.#writer.ping(encodePing(id));
-      },
+      ping: () => this.#ping(),
       dead: (silence) =>
         this.abort(
           this.#error(`no sign of life from the peer for ${(silence / 1000).toFixed(1)} s, PINGs unanswered`),
@@ -385,6 +400,10 @@ export class SpdySession {
 class PendingPings {
   /** Id, and how many bytes had been sent before; oldest first. */
   readonly #sent: Array<readonly [id: number, bytesSent: number]> = [];
+
+  get size(): number {
+    return this.#sent.length;
+  }
 
   add(id: number, bytesSent: number): void {
     this.#sent.push([id, bytesSent]);

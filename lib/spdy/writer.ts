@@ -15,6 +15,14 @@ interface Outgoing {
   readonly reject: ((reason: unknown) => void) | undefined;
 }
 
+/** What a {@linkcode FrameWriter} tells its session. */
+export interface WriterEvents {
+  /** The transport broke. Called once. */
+  readonly broken: (cause: unknown) => void;
+  /** What is about to leave fits into a packet and leaves it half empty. A Ping sent now goes with it. */
+  readonly smallWrite?: () => void;
+}
+
 /**
  * Writes frames to a duplex, as many as fit into one write: what several streams send in one turn of the
  * event loop costs one system call, and one WebSocket message in a tunnel.
@@ -24,7 +32,7 @@ interface Outgoing {
  */
 export class FrameWriter {
   readonly #duplex: Duplex;
-  readonly #onBroken: (cause: unknown) => void;
+  readonly #events: WriterEvents;
   readonly #buffer = new Uint8Array(BUFFER_SIZE);
   #size = 0;
   /** Frames of which the buffer holds the end; they are out with the next write. */
@@ -40,10 +48,10 @@ export class FrameWriter {
   #bytesSent = 0;
   #lastWrite = 0;
 
-  /** A writer to `duplex`; `onBroken` is told once what broke it. */
-  constructor(duplex: Duplex, onBroken: (cause: unknown) => void) {
+  /** A writer to `duplex`. */
+  constructor(duplex: Duplex, events: WriterEvents) {
     this.#duplex = duplex;
-    this.#onBroken = onBroken;
+    this.#events = events;
   }
 
   /** How many bytes have left so far, or are leaving; Pings are not counted. */
@@ -128,15 +136,18 @@ export class FrameWriter {
         if (this.#next < this.#waiting.length) {
           await this.#put(this.#waiting[this.#next]!);
           this.#next++; // Only now: a failure meanwhile is this frame's too.
-        } else if (this.#size > 0) await this.#flush();
-        else break;
+        } else if (this.#size > 0) {
+          if (this.#size < SMALL) this.#events.smallWrite?.();
+          this.#addPings();
+          await this.#flush();
+        } else break;
         if (this.#next === this.#waiting.length || this.#next > MANY) {
           this.#waiting.splice(0, this.#next);
           this.#next = 0;
         }
       }
     } catch (error) {
-      if (!this.#failure) this.#onBroken(error);
+      if (!this.#failure) this.#events.broken(error);
       this.fail(error);
     } finally {
       this.#running = undefined; // At once: whatever is sent from now on has to start anew.
@@ -186,6 +197,9 @@ export class FrameWriter {
 const BUFFER_SIZE = 64 * 1024;
 
 const PING_SIZE = 12;
+
+/** A write of less than this leaves a packet half empty, in bytes. */
+const SMALL = 1024;
 
 /** So many frames that are out may stay in the list before it is tidied up. */
 const MANY = 1024;
