@@ -99,7 +99,7 @@ const RETRY_AFTER = 1_000;
  *
  * @example
  * ```ts
- * import { Cluster } from "@podwire/podwire";
+ * import { Cluster, forwardUdp } from "@podwire/podwire";
  *
  * async function resolver(cluster: Cluster): Promise<void> {
  *   const pod = cluster.pod("coredns-0", { namespace: "kube-system" });

@@ -89,11 +89,12 @@ while True:
 /**
  * The work of a shell: file 7 is the socket, 8 the input, 9 the output, `$1` the boundary. One `read` of a UDP socket
  * takes one datagram and one `write` sends one, and `dd` does one of each. A shell that ends leaves the `dd` that waits
- * for an answer behind; hence the trap. It kills by 9 since any other signal is lost on a child that is not `dd` yet.
+ * for an answer behind; hence the trap. It kills by 9 since any other signal is lost on a child that is not `dd` yet,
+ * and waits since the first process of a container seldom does: what it inherits stays a zombie.
  */
 const SHELL = `
 (
-  trap 'kill -9 $! 2>/dev/null; exit' TERM
+  trap 'kill -9 $! 2>/dev/null; wait; exit' TERM
   while :; do
     dd bs=65536 count=1 <&7 >&9 2>/dev/null &
     wait $! && printf %s "$1" >&9

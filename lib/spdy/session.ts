@@ -278,8 +278,7 @@ export class SpdySession {
       }
       case "ping":
         if (frame.id % 2 !== this.#nextPingId % 2) return this.#writer.pong(encodePing(frame.id));
-        const confirmed = this.#pings.take(frame.id);
-        return this.#heartbeat?.confirm(confirmed);
+        return this.#confirm(frame.id);
       case "goaway":
         if (frame.status === 0) return this.#end();
         throw this.#error(`the peer ended the session with GOAWAY status ${frame.status}`);
@@ -336,6 +335,11 @@ export class SpdySession {
   #forget(streamId: number): void {
     this.#stopOpenTimer(streamId);
     this.#streams.delete(streamId);
+  }
+
+  #confirm(pingId: number): void {
+    const bytesSent = this.#pings.take(pingId); // Taken in any case: it is answered.
+    this.#heartbeat?.confirm(bytesSent);
   }
 
   #ping(): void {

@@ -1,9 +1,7 @@
 /** The recorded servers against our client: it must understand them, and say what the recorded clients said. */
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertStringIncludes } from "@std/assert";
 import { DisconnectedError } from "../../lib/channels/mod.ts";
-import { Cluster, type RemoteCommandOptions, type RemoteProcess, UpgradeError } from "../../lib/client/mod.ts";
-import { SocketTransport } from "../../lib/client/socket_transport.ts";
-import { createDialer } from "../../lib/dial/mod.ts";
+import { type RemoteProcess, UpgradeError } from "../../lib/client/mod.ts";
 import { type RawConnection, withRawServer } from "../client/raw_server.ts";
 import {
   bytesOf,
@@ -20,6 +18,7 @@ import {
   type Recording,
   recordingNames,
 } from "./recording.ts";
+import { forEach, headLength, isTrue, latin1, readQuery, readSizes, replay } from "./replay.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -60,10 +59,6 @@ const UNLIKE_US: Record<string, string> = {
 
 /** Recordings of protocols that say nothing on success: without an answer podwire takes nothing for success. */
 const SILENT = ["raw-exec-ok-v1-default", "raw-exec-ok-v1-old", "raw-exec-ok-b64-default", "raw-exec-ok-b64-old"];
-
-function forEach(names: readonly string[], reason: string): Record<string, string> {
-  return Object.fromEntries(names.map((name) => [name, reason]));
-}
 
 /** What a session's server said, read without podwire's code. */
 interface Recorded {
@@ -135,11 +130,6 @@ async function play(
   return { request, frames };
 }
 
-function headLength(lines: Recording["connections"][number], side: "client" | "server"): number {
-  const bytes = bytesOf(lines, side);
-  return bytes.length - parseHead(bytes)!.rest.length;
-}
-
 /** The recorded head, with the Accept that belongs to our key. */
 async function answerHead(head: HttpHead, request: HttpHead): Promise<string> {
   const key = headerValue(request, "sec-websocket-key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -157,60 +147,10 @@ function covers(actual: Conversation, expected: Conversation): boolean {
     actual.closedChannels.length >= expected.closedChannels.length;
 }
 
-/** The query of a request: the command in its order, the rest as a set. */
-function readQuery(head: HttpHead): { path: string; command: string[]; flags: string[] } {
-  const { pathname, searchParams } = new URL(head.startLine.split(" ")[1] ?? "", "http://x");
-  const flags = [...searchParams].filter(([name]) => name !== "command").map((pair) => pair.join("=")).sort();
-  return { path: pathname, command: searchParams.getAll("command"), flags };
-}
-
-/** Runs the recorded command with podwire against `server`. */
-async function run(recorded: Recorded, server: string, kubectl: boolean): Promise<RemoteProcess> {
-  const sockets = new SocketTransport(new URL(server), createDialer());
-  const offered = recorded.request.headers.filter(([name]) => name.toLowerCase() === "sec-websocket-protocol")
-    .flatMap(([, value]) => value.split(",").map((name) => name.trim()));
-  const cluster = new Cluster({
-    server,
-    transport: {
-      request: (request) => sockets.request(request),
-      // Of its own accord podwire offers v5 and v4 only.
-      openWebSocket: (request) =>
-        sockets.openWebSocket(kubectl || offered.length === 0 ? request : { ...request, protocols: offered }),
-      openSpdy: (request) => sockets.openSpdy(request),
-      close: () => sockets.close(),
-    },
-    wire: "websocket",
-  });
-  const { path, command } = readQuery(recorded.request);
-  const query = new URL(recorded.request.startLine.split(" ")[1] ?? "", "http://x").searchParams;
-  const [, namespace = "", name = "", subresource] = /\/namespaces\/(.+)\/pods\/(.+)\/(exec|attach)$/.exec(path) ?? [];
-  const wanted = (name: string) => isTrue(query.get(name)) ? "piped" : "null";
-  const [size] = sizes(recorded);
-  const options: RemoteCommandOptions = {
-    stdin: wanted("stdin"),
-    stdout: wanted("stdout"),
-    stderr: wanted("stderr"),
-    tty: isTrue(query.get("tty")),
-    ...(query.has("container") && { container: query.get("container") ?? "" }),
-    ...(size && { size }),
-  };
-  const pod = cluster.pod(name, { namespace });
-  return await (subresource === "exec" ? pod.exec(command.length > 0 ? command : ["x"], options) : pod.attach(options))
-    .spawn();
-}
-
-/** As Kubernetes reads a flag in a query: an empty one is set. */
-function isTrue(value: string | null): boolean {
-  return value !== null && value !== "false" && value !== "0";
-}
-
-/** The sizes that a recorded client sent. */
-function sizes(recorded: Recorded): Array<{ columns: number; rows: number }> {
-  return recorded.client.filter(({ opcode, payload }) => opcode === 2 && payload[0] === 4).flatMap(({ payload }) => {
-    const text = new TextDecoder().decode(payload.subarray(1));
-    const [, columns, rows] = /^\{"Width":(\d+),"Height":(\d+)\}\n$/.exec(text) ?? [];
-    return columns && rows ? [{ columns: Number(columns), rows: Number(rows) }] : [];
-  });
+/** The sizes that a recorded client sent, each in a message of its own. */
+function sizes(recorded: Recorded): ReturnType<typeof readSizes> {
+  return recorded.client.filter(({ opcode, payload }) => opcode === 2 && payload[0] === 4)
+    .flatMap(({ payload }) => readSizes(latin1(payload.subarray(1))));
 }
 
 /** Says what the recorded client said, in its order. */
@@ -279,10 +219,6 @@ function expectedOutcome(
   return { error: "RemoteCommandError", message: status.message };
 }
 
-function latin1(bytes: Uint8Array): string {
-  return new TextDecoder("latin1").decode(bytes);
-}
-
 /** Fields that are not podwire's, or that no two requests have alike. */
 const IGNORED = [
   "host",
@@ -309,7 +245,13 @@ async function checkRecording(name: string): Promise<void> {
   }, async (server) => {
     let process: RemoteProcess;
     try {
-      process = await run(recorded, server, kubectl);
+      const offered = recorded.request.headers.filter(([name]) => name.toLowerCase() === "sec-websocket-protocol")
+        .flatMap(([, value]) => value.split(",").map((name) => name.trim()));
+      process = await replay(recorded.request, server, {
+        wire: "websocket",
+        size: sizes(recorded)[0],
+        ...(!kubectl && offered.length > 0 && { offered }), // Of its own accord podwire offers v5 and v4 only.
+      });
     } catch (error) {
       assertInstanceOf(error, UpgradeError, `${error}`);
       const [, code] = recorded.response.startLine.split(" ");
@@ -347,7 +289,7 @@ async function checkRecording(name: string): Promise<void> {
 }
 
 /** Recordings of exec and attach over WebSockets. */
-const played = (await recordingNames()).filter((name) => !/spdy|pf|tunnel/.test(name));
+const played = (await recordingNames()).filter((name) => !/spdy|pf|tunnel|fallback/.test(name));
 
 for (const name of played) {
   Deno.test(`podwire understands the server of ${name}`, () => checkRecording(name));

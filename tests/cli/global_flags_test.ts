@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { parseArguments, UsageError } from "../../lib/cli/flags.ts";
-import { accessOptions, GLOBAL_FLAGS } from "../../lib/cli/global_flags.ts";
+import { accessOptions, GLOBAL_FLAGS, wireOption } from "../../lib/cli/global_flags.ts";
 
 const options = (...args: string[]) => accessOptions(parseArguments(args, GLOBAL_FLAGS, "podwire").flags);
 
@@ -55,4 +55,21 @@ Deno.test("accessOptions() collects who to act as", () => {
     { user: "jane", uid: "7", groups: ["a", "b"], extra: { scopes: ["x=y", "z"], constructor: ["c"] } },
   );
   assertThrows(() => options("--as-user-extra=novalue"), UsageError, "KEY=VALUE");
+});
+
+Deno.test("wireOption() is --wire, else what kubectl's switch says", () => {
+  const wire = (off: string | undefined, ...args: string[]) =>
+    wireOption(parseArguments(args, GLOBAL_FLAGS, "podwire").flags, off);
+  assertEquals(wire(undefined), "auto");
+  // kubectl: on, unless it is "false" in any case.
+  for (const on of ["", "true", "0", "no", "false "]) assertEquals(wire(on), "auto");
+  for (const off of ["false", "False", "FALSE"]) {
+    assertEquals(wire(off), "spdy");
+    assertEquals(wire(off, "--wire", "websocket"), "websocket");
+  }
+  for (const name of ["auto", "websocket", "tunnel", "spdy"] as const) {
+    assertEquals(wire("true", `--wire=${name}`), name);
+  }
+  assertThrows(() => wire(undefined, "--wire=SPDY"), UsageError, "one of auto, websocket, tunnel, spdy");
+  assertThrows(() => wire(undefined, "--wire="), UsageError);
 });
