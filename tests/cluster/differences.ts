@@ -40,22 +40,6 @@ export const DIFFERENCES: readonly Difference[] = [
     },
   },
   {
-    args: /^exec one -- true$/,
-    user: "getter",
-    reason: "the server's own answer to the WebSocket request, which may be empty, and the verbs that are needed",
-    stderr: {
-      kubectl: /cannot create resource "pods\/exec"/,
-      podwire: /pods "one" is forbidden: .*\(pods\/exec needs the verbs get and create\)/,
-    },
-  },
-  {
-    args: /^exec one -- true$/,
-    user: "creator",
-    reason: "kubectl falls back to SPDY, which needs no get; podwire has no SPDY yet and says which verbs are needed",
-    code: { kubectl: 0, podwire: 1 },
-    stderr: { kubectl: /^$/, podwire: /cannot get resource "pods\/exec".*needs the verbs get and create/ },
-  },
-  {
     args: /^attach -i /,
     reason:
       "the container runtime ends an attach with its stdin: whether the last output still comes is a race, for both",

@@ -3,9 +3,10 @@
  */
 import { assertEquals, assertLess } from "@std/assert";
 import { createHash } from "node:crypto";
-import { Cluster } from "../../lib/client/mod.ts";
+import { type ClientOptions, Cluster, type Wire } from "../../lib/client/mod.ts";
+import type { AccessOptions } from "../../lib/kubeconfig/mod.ts";
 import { denoFlags } from "../offline/flags.ts";
-import { type Ground, ground, type ServerName } from "./ground.ts";
+import { type Ground, ground, type NodeName, type ServerName } from "./ground.ts";
 import type { Remains } from "./many_client.ts";
 import { run } from "./process.ts";
 
@@ -13,11 +14,24 @@ Deno.test.sanitizer({ ops: true, resources: true }); // Timers and sockets that 
 
 const MIB = 1024 * 1024;
 
-/** Passed through to the node, and translated by the API server. */
-const SERVERS = ["default", "mid"] as const;
+/** A way to a node. */
+interface Way {
+  readonly name: string;
+  readonly server: ServerName;
+  readonly node: NodeName;
+  readonly wire: Wire;
+}
 
-function connect(cluster: Ground, server: ServerName): Promise<Cluster> {
-  return Cluster.fromKubeconfig({ kubeconfig: cluster.kubeconfig(server), viaUnixSocket: cluster.socket(server) });
+/** Passed through to the node, translated by the API server, and SPDY through both ages of API server. */
+const WAYS: readonly Way[] = [
+  { name: "default/node1", server: "default", node: "node1", wire: "websocket" },
+  { name: "mid/node1", server: "mid", node: "node1", wire: "websocket" },
+  { name: "default/node1 over SPDY", server: "default", node: "node1", wire: "spdy" },
+  { name: "old/node2 over SPDY", server: "old", node: "node2", wire: "spdy" },
+];
+
+function accessOf(cluster: Ground, { server, wire }: Way): AccessOptions & ClientOptions {
+  return { kubeconfig: cluster.kubeconfig(server), viaUnixSocket: cluster.socket(server), wire };
 }
 
 /** Random bytes; an odd size keeps them from lining up with any buffer. */
@@ -51,12 +65,12 @@ async function hashOf(stream: ReadableStream<Uint8Array>): Promise<{ size: numbe
   return { size, sum: hash.digest("hex") };
 }
 
-for (const server of SERVERS) {
-  Deno.test(`1 GiB to a command and 1 GiB from one arrive whole on ${server}/node1`, async () => {
+for (const way of WAYS) {
+  Deno.test(`1 GiB to a command and 1 GiB from one arrive whole on ${way.name}`, async () => {
     const cluster = await ground();
     const sum = sha256(repeat(BLOB, BLOBS));
-    await using api = await connect(cluster, server);
-    await cluster.withPod({ node: "node1" }, async (pod) => {
+    await using api = await Cluster.fromKubeconfig(accessOf(cluster, way));
+    await cluster.withPod({ node: way.node }, async (pod) => {
       await using up = await api.pod(pod.name).exec(["sha256sum"], { stdin: "piped" }).spawn();
       const [, printed] = await Promise.all([
         ReadableStream.from(repeat(BLOB, BLOBS)).pipeTo(up.stdin),
@@ -76,10 +90,10 @@ for (const server of SERVERS) {
     });
   });
 
-  Deno.test(`messages of 1 B to 64 KiB pass whole in both directions on ${server}/node1`, async () => {
+  Deno.test(`messages of 1 B to 64 KiB pass whole in both directions on ${way.name}`, async () => {
     const cluster = await ground();
-    await using api = await connect(cluster, server);
-    await cluster.withPod({ node: "node1" }, async (pod) => {
+    await using api = await Cluster.fromKubeconfig(accessOf(cluster, way));
+    await cluster.withPod({ node: way.node }, async (pod) => {
       await using echo = await api.pod(pod.name).exec(["cat"], { stdin: "piped" }).spawn();
       const writer = echo.stdin.getWriter();
       const reader = echo.stdout.getReader({ mode: "byob" });
@@ -117,10 +131,10 @@ for (const server of SERVERS) {
     });
   });
 
-  Deno.test(`100 sessions at once keep their bytes and exit codes apart on ${server}/node1`, async () => {
+  Deno.test(`100 sessions at once keep their bytes and exit codes apart on ${way.name}`, async () => {
     const cluster = await ground();
-    await using api = await connect(cluster, server);
-    await cluster.withPod({ node: "node1" }, async (pod) => {
+    await using api = await Cluster.fromKubeconfig(accessOf(cluster, way));
+    await cluster.withPod({ node: way.node }, async (pod) => {
       await Promise.all(Array.from({ length: 100 }, async (_, i) => {
         await using echo = await api.pod(pod.name).exec(["sh", "-c", `cat; exit ${i}`], { stdin: "piped" }).spawn();
         const sent = BLOB.subarray(i * 20_001, i * 20_001 + 100_000);
@@ -135,12 +149,12 @@ for (const server of SERVERS) {
   });
 }
 
-for (const server of SERVERS) {
-  Deno.test(`500 sessions in a row leave no socket, no timer and no memory behind on ${server}/node1`, async () => {
+for (const way of WAYS) {
+  Deno.test(`500 sessions in a row leave no socket, no timer and no memory behind on ${way.name}`, async () => {
     const cluster = await ground();
     const client = new URL("./many_client.ts", import.meta.url).pathname;
-    const access = JSON.stringify({ kubeconfig: cluster.kubeconfig(server), viaUnixSocket: cluster.socket(server) });
-    await cluster.withPod({ node: "node1" }, async (pod) => {
+    const access = JSON.stringify(accessOf(cluster, way));
+    await cluster.withPod({ node: way.node }, async (pod) => {
       // A timer or a socket that is left would keep the client from ending.
       const { code, stdout, stderr } = await run(
         [Deno.execPath(), "run", "-A", "--v8-flags=--expose-gc", ...await denoFlags(), client, "500", access, pod.name],
