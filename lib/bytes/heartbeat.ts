@@ -33,7 +33,7 @@ export interface HeartbeatTarget {
 /**
  * Pings, and watches for silence.
  *
- * * Every inbound byte is life, not only a Pong (protocol.md's I11: client-go takes only Pongs, and kills
+ * * Every inbound byte is life, not only a Pong (client-go takes only Pongs, and kills
  *   healthy sessions after 61 s).
  * * While nobody reads, what the peer says lies unread in the socket: its silence means nothing, and
  *   counting starts anew when reading resumes.

@@ -17,7 +17,7 @@ export interface PodWatcher {
 
 /**
  * Watches `pod` until it is gone or `signal` aborts. A port-forward cannot tell by itself: its connection stays
- * open and answers Pings after the pod has ended (protocol.md's I7).
+ * open and answers Pings after the pod has ended (kubernetes/kubernetes #67059).
  *
  * Where watching is not allowed the pod is looked at every five seconds, which needs no more than a forward itself does.
  */

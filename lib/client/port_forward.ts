@@ -285,7 +285,8 @@ export class PortForward implements AsyncDisposable {
       if (!pair) this.#lose(place, new PodwireError("there is no session"));
       return pair;
     } catch (error) {
-      if (this.#ended.signal.aborted || !this.#canRetry(error)) throw error;
+      // Over channels each connection is dialed by itself, and fails by itself.
+      if (this.#way === "channels" || this.#ended.signal.aborted || !this.#canRetry(error)) throw error;
       this.#lose(place, error);
       return undefined;
     }
@@ -349,7 +350,7 @@ export class PortForward implements AsyncDisposable {
       if (this.#way !== "channels") pool.add(await this.#dial(pod));
     } catch (error) {
       // A server that speaks neither may still know the oldest form; its refusals are no Status of Kubernetes'.
-      if (connection.wire !== "auto" || !isRefusedWithoutReason(error)) throw error;
+      if (connection.wire !== "auto" || !isUnknownProtocol(error)) throw error;
       this.#way = "channels";
     }
     // Who left the pod because it is ending still wants to know when it is gone.
@@ -480,11 +481,18 @@ function returns({ metadata }: PodObject): boolean {
   return owner?.kind === "StatefulSet" || owner?.kind === "Node";
 }
 
-/** Whether a server said no to both wires, and gave no reason of Kubernetes' own (rights, a pod that is not there) for it. */
-function isRefusedWithoutReason(error: unknown): boolean {
+/**
+ * Whether a server said no to both wires as one does that knows neither: without a reason of Kubernetes' own (rights, a
+ * pod that is not there), and without having failed at anything.
+ */
+function isUnknownProtocol(error: unknown): boolean {
   if (!(error instanceof UpgradeError) || error.status) return false;
-  return !(error.cause instanceof UpgradeError && error.cause.status);
+  if (error.cause instanceof UpgradeError && error.cause.status) return false;
+  return UNKNOWN_PROTOCOL.has(error.code);
 }
+
+/** What servers answer to a protocol that they do not know; 0 where a browser hides the answer. */
+const UNKNOWN_PROTOCOL: ReadonlySet<number> = new Set([0, 400, 403, 405, 426, 501]);
 
 function asError(reason: unknown): Error {
   return reason instanceof Error ? reason : new PodwireError(String(reason));

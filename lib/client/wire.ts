@@ -17,7 +17,8 @@ export type Wire = "auto" | "websocket" | "tunnel" | "spdy";
 
 /**
  * Opens a stream over the first wire that will do: over a WebSocket, or over SPDY/3.1 if that is refused. Once
- * a server has agreed to one, there is no going back: a command may run.
+ * a server has agreed to what it was asked for there is no going back: a command may run. A 101 to something else
+ * counts as a refusal, as in kubectl.
  *
  * @param openWebSocket Rejects with {@linkcode UpgradeError} if, and only if, the server refuses.
  * @param openSpdy Is given the refusal that came before, if one did.

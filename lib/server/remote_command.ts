@@ -93,7 +93,7 @@ export interface ClientInput {
 /**
  * Runs one session to its end: greets, starts the command, carries its streams, says how it ended, closes.
  *
- * The order is what keeps output whole (protocol.md F.7): all output is with the transport before the status
+ * The order is what keeps output whole: all output is with the transport before the status
  * is sent, the status before the wire's closing, and the connection is dropped only after the peer's or a few seconds.
  *
  * Input waits in a queue of 4 MiB, so that a command which does not read holds up neither

@@ -23,7 +23,7 @@ const STREAM_TIMEOUT = 30_000;
  * A session with one stream for each of error, stdin, stdout, stderr and resize, which the client opens.
  *
  * It starts when all that the request announced are there. A stream too many, or a second one of a kind, is
- * refused: upstream's servers wedge on it (protocol.md B.2). The error stream lives to the end in every version; in v1
+ * refused: upstream's servers wedge on it. The error stream lives to the end in every version; in v1
  * upstream resets it at the start and loses errors that way.
  */
 export class SpdyServerWire implements ServerWire {

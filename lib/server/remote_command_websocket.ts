@@ -20,7 +20,7 @@ export class WebSocketServerWire implements ServerWire {
   constructor(socket: MessageSocket, request: RemoteCommandRequest) {
     this.#socket = socket;
     this.#request = request;
-    // A client that offers no subprotocol speaks the first one (protocol.md A.3).
+    // A client that offers no subprotocol speaks the first one (k8s.io/streaming `wsstream`).
     this.#codec = new ChannelCodec((socket.protocol || "channel.k8s.io") as RemoteCommandProtocol);
     this.wording = this.#codec.halfClose ? "v5" : this.#codec.jsonStatus ? "v4" : "text";
   }

@@ -92,7 +92,7 @@ const DIFFERENT: Record<
     reason: "the old row does not speak v5; the host does",
   }),
   "v5-badresize-default": {
-    reason: "a bad size wedges nothing (protocol.md A.12 b), and costs none of those after it",
+    reason: "a bad size wedges nothing, and costs none of those after it",
     expect: (recorded) => ({
       ...recorded,
       channels: { 1: "stty size\n21 77", 3: SUCCESS },
@@ -127,11 +127,11 @@ const DIFFERENT: Record<
     expectTalk: (recorded) => withStream(recorded, 3, { data: "3 bytes" }),
   },
   "spdy-extra-default": {
-    reason: "a stream too many is refused (protocol.md B.2)",
+    reason: "a stream too many is refused",
     expectTalk: (recorded) => withStream(recorded, 9, { ended: true }),
   },
   "spdy-headers-default": {
-    reason: "a HEADERS frame wedges nothing (protocol.md C.3)",
+    reason: "a HEADERS frame wedges nothing",
     expectTalk: (recorded) => ({
       ...recorded,
       streams: {
@@ -163,7 +163,7 @@ const DIFFERENT: Record<
     expect: (recorded) => ({ ...recorded, closes: [1002] }),
   },
   "v5-fragment-default": {
-    reason: "fragments are reassembled (protocol.md I16)",
+    reason: "fragments are reassembled",
     expect: (recorded) => ({ ...recorded, channels: { ...recorded.channels, 1: "abcdez" } }),
   },
   ...forEach(["v5-fragment0-default", "v5-fragment0-mid", "v4-fragment-default", "v4-fragment-old"], {

@@ -1,5 +1,5 @@
 /**
- * SPDY/3.1 as it stands in recordings, parsed by the draft and protocol.md C without any code of podwire's but the
+ * SPDY/3.1 as it stands in recordings, parsed by the draft without any code of podwire's but the
  * dictionary, whose checksum has a test of its own.
  *
  * @module

@@ -1,4 +1,4 @@
-/** Expected bytes are those of reference/protocol.md, A.6, A.8 and A.9, and of recordings. */
+/** Expected bytes are those of Kubernetes' own servers and of recordings. */
 import { assertEquals, assertThrows } from "@std/assert";
 import {
   Channel,

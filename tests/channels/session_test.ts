@@ -1,4 +1,4 @@
-/** One session against a scripted socket: the server's messages are those of reference/protocol.md, A.7 and A.8. */
+/** One session against a scripted socket: the server's messages are those of a Kubernetes 1.36. */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import {
   ChannelProtocolError,

@@ -1,5 +1,5 @@
 /**
- * A SPDY/3.1 server of exec that says just what a test tells it to, frame by frame, by protocol.md C and without any code of podwire's.
+ * A SPDY/3.1 server of exec that says just what a test tells it to, frame by frame, by the SPDY draft and without any code of podwire's.
  *
  * @module
  */

@@ -1,4 +1,4 @@
-/** Exec over SPDY/3.1 against a scripted server: what it says is that of reference/protocol.md, B and C. */
+/** Exec over SPDY/3.1 against a scripted server: what it says is what containerd and moby/spdystream say. */
 import { assert, assertEquals, assertInstanceOf, assertLess, assertRejects, assertStringIncludes } from "@std/assert";
 import { type Duplex, duplexPair } from "../../lib/bytes/mod.ts";
 import {

@@ -1,4 +1,4 @@
-/** kubectl's rules and words: reference/protocol.md, G.1 and G.3. */
+/** kubectl's rules and words. */
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { ApiError, chooseContainer, Cluster, type PodObject, refuseCompleted, TargetError } from "../../mod.ts";
 import type { Transport } from "../../lib/client/transport.ts";

@@ -1,5 +1,5 @@
 /**
- * Which wire a session goes over: WebSocket, and SPDY/3.1 where a server refuses that, by reference/protocol.md B.1 and E.2. The
+ * Which wire a session goes over: WebSocket, and SPDY/3.1 where a server refuses that, as client-go decides it. The
  * servers are scripted byte by byte.
  */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";

@@ -1,4 +1,4 @@
-/** The decoder: every recorded frame, cut anywhere; what spdystream accepts and refuses (protocol.md, C.1 to C.3). */
+/** The decoder: every recorded frame, cut anywhere; what spdystream accepts and refuses. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { type Frame, FrameDecoder } from "../../lib/spdy/decoder.ts";
 import { SpdyProtocolError } from "../../lib/spdy/mod.ts";

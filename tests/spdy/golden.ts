@@ -1,5 +1,5 @@
 /**
- * Frames as moby/spdystream, kubectl 1.28 and 1.36 and containerd 2.2.1 put them on the wire (protocol.md, C.9).
+ * Frames as moby/spdystream, kubectl 1.28 and 1.36 and containerd 2.2.1 put them on the wire.
  *
  * @module
  */

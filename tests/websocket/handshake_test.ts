@@ -65,7 +65,7 @@ type Refusal = readonly [
   body: string,
 ];
 
-// protocol.md A.4; the texts are those of golang.org/x/net/websocket.
+// The texts are those of golang.org/x/net/websocket.
 const REFUSALS: readonly Refusal[] = [
   ["a POST", {}, "POST", 405, "bad method"],
   ["no Upgrade", { upgrade: undefined }, "GET", 400, "not websocket protocol"],
@@ -129,7 +129,7 @@ Deno.test("ClientHandshake.verify() returns the subprotocol", async () => {
   assertEquals(await handshake.verify(await respond(handshake, { "sec-websocket-protocol": V4 })), V4);
   const without = new ClientHandshake();
   assertEquals(await without.verify(await respond(without)), "");
-  // wsstream answers with an empty value where nothing was offered (protocol.md A.4).
+  // wsstream answers with an empty value where nothing was offered.
   assertEquals(await without.verify(await respond(without, { "sec-websocket-protocol": "" })), "");
 });
 
