@@ -5,7 +5,10 @@
  * @module
  */
 export type { Duplex } from "./duplex.ts";
+export { readEnvironment } from "./environment.ts";
 export { PodwireError } from "./errors.ts";
 export { Heartbeat, type HeartbeatTarget, type PingOptions } from "./heartbeat.ts";
+export { maskPath } from "./mask_path.ts";
+export { MAX_DELAY } from "./max_delay.ts";
 export { ByteQueue, type ByteQueueOptions } from "./queue.ts";
 export { duplexPair } from "./pair.ts";

@@ -17,7 +17,7 @@ export const command = defineCommand({
   name: "attach",
   description:
     "Attach to a process that is already running in a container: its output from now on and, with -i, its input.",
-  usage: "attach (POD | TYPE/NAME) -c CONTAINER",
+  usage: "attach (POD | TYPE/NAME) [-c CONTAINER] [flags]",
   examples: [
     ["The output of a pod's default container", "podwire attach web-0"],
     ["The output of the container 'app'", "podwire attach web-0 -c app"],

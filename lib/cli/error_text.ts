@@ -34,13 +34,20 @@ function recognizedText(error: unknown, server: URL | undefined): string | undef
       return `Unable to connect to the server: ${error.message}`;
     }
     const host = server?.host ?? error.address;
-    return `The connection to the server ${host} was refused - did you specify the right host or port?`;
+    const text = `The connection to the server ${host} was refused - did you specify the right host or port?`;
+    return server?.href === DEFAULT_SERVER ? `${text}\n${NO_SERVER_HINT}` : text;
   }
   if (error instanceof DOMException && error.name === "TimeoutError") {
     return "Unable to connect to the server: no answer within --request-timeout";
   }
   return undefined;
 }
+
+/** Where kubectl, and so podwire, goes without being told. */
+const DEFAULT_SERVER = "http://localhost:8080/";
+const NO_SERVER_HINT =
+  "That is where podwire goes when neither a kubeconfig (of --kubeconfig, KUBECONFIG or ~/.kube/config) nor --server " +
+  "names a server.";
 
 function statusText(code: number, status: Status): string {
   const generic = status.kind === "Status" ? undefined : GENERIC[code];

@@ -50,6 +50,9 @@ export const command = defineCommand({
         `--pod-running-timeout must be higher than zero\nSee '${commandPath} -h' for help and examples`,
       );
     }
+    if (flags.stdin && flags.filename === "-") {
+      throw new UsageError("-f - and -i both read standard input: write the object to a file, and name that");
+    }
     await using cluster = await connect();
     if (!words[0] && !flags.filename) throw new UsageError("pod, type/name or --filename must be specified");
     if (!rest?.length) throw new UsageError("you must specify at least one command for the container");

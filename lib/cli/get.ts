@@ -308,7 +308,7 @@ async function printObjects(cluster: Cluster, queries: readonly Query[], invocat
   const { answers, errors } = await ask(queries, async (query) => {
     const objects: ApiObject[] = [];
     for await (const part of fetchParts<ApiObject>(cluster, query, "application/json", invocation)) {
-      objects.push(...query.single ? [part] : itemsOf(part));
+      for (const object of query.single ? [part] : itemsOf(part)) objects.push(object);
     }
     return objects;
   }, flags["ignore-not-found"]);

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { MAX_DELAY } from "../bytes/mod.ts";
+
 /** A value that cannot be read; the text is Go's. */
 export class ValueError extends Error {
   /** The class's name. */
@@ -51,7 +53,7 @@ const MILLISECONDS: Readonly<Record<string, number>> = {
 /**
  * Reads a duration such as `1m30s`, `1.5h` or `0` (Go `time.ParseDuration`).
  *
- * @returns Milliseconds.
+ * @returns Milliseconds, at most {@linkcode MAX_DELAY}: no timer waits longer.
  * @throws {ValueError} If `text` is none.
  */
 export function parseDuration(text: string): number {
@@ -72,18 +74,18 @@ export function parseDuration(text: string): number {
     total += Number(number) * scale;
     rest = rest.slice(part.length);
   }
-  return sign * total;
+  return Math.min(sign * total, MAX_DELAY);
 }
 
 /**
  * Reads `--request-timeout`: a duration, or a bare number of seconds (client-go `tools/clientcmd`).
  *
- * @returns Milliseconds; 0 is no limit.
+ * @returns Milliseconds, at most {@linkcode MAX_DELAY}; 0 is no limit.
  * @throws {ValueError} If `text` is neither.
  */
 export function parseRequestTimeout(text: string): number {
   if (text === "") return 0;
-  if (/^[+-]?\d+$/.test(text)) return Number(text) * 1000;
+  if (/^[+-]?\d+$/.test(text)) return Math.min(Number(text) * 1000, MAX_DELAY);
   try {
     return parseDuration(text);
   } catch (cause) {

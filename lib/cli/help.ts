@@ -16,7 +16,7 @@ export function programHelp(): string {
   return "podwire opens byte streams into Kubernetes pods.\n\n" +
     "Commands:\n" +
     COMMANDS.map(({ name, summary }) => `  ${name.padEnd(width)}${summary}\n`).join("") +
-    "\nUsage:\n  podwire [flags] [options]\n\n" +
+    "\nUsage:\n  podwire COMMAND [flags]\n\n" +
     'Use "podwire <command> --help" for more information about a given command.\n' + OPTIONS_HINT;
 }
 
@@ -38,14 +38,22 @@ export function commandHelp(command: Command): string {
 
 /** What reaching a cluster takes. */
 const CLUSTER_PERMISSIONS = [
-  "--allow-env=KUBECONFIG,HOME,KUBECTL_COMMAND_HEADERS and, for a server that is not on this machine, the proxy variables",
-  "--allow-read of the kubeconfig and of the certificates, keys and tokens that it names",
+  "--allow-read=FILE of the kubeconfig and of the certificates, keys and tokens that it names",
   "--allow-net=SERVER:PORT or, with --via-unix-socket, --allow-net=unix:PATH --allow-read=PATH --allow-write=PATH",
   "--allow-run=PLUGIN if the kubeconfig has an exec credential plugin",
 ];
 
+/** The environment that a cluster's commands heed. */
+const VARIABLES = ["KUBECONFIG", "HOME", "KUBECTL_COMMAND_HEADERS"];
+
 function permissions(command: Command): readonly string[] {
-  return [...(command.needsCluster ? CLUSTER_PERMISSIONS : []), ...command.permissions];
+  if (!command.needsCluster) return command.permissions;
+  const variables = [...VARIABLES, ...(command.webSocketSwitch ? [command.webSocketSwitch] : [])].join(",");
+  return [
+    ...CLUSTER_PERMISSIONS,
+    `--allow-env=${variables} to have them read, and the KUBERNETES_ and proxy variables; what may not be read counts as unset`,
+    ...command.permissions,
+  ];
 }
 
 function formatFlags(flags: FlagDefinitions): string {

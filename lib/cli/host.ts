@@ -40,8 +40,10 @@ export const command = defineCommand({
   },
   needsCluster: false,
   permissions: [
-    "--allow-run, and --allow-ffi for commands with a terminal",
-    "--allow-net=127.0.0.1 or, for a unix socket, --allow-net=unix:PATH --allow-read=PATH --allow-write=PATH",
+    "--allow-run --allow-read, and --allow-ffi --allow-write for commands with a terminal",
+    "--allow-net=127.0.0.1 or, for a unix socket, --allow-sys --allow-net=unix:PATH --allow-write=PATH",
+    "--allow-net=127.0.0.1,[::1] for port-forward",
+    "--allow-env=PATH to have programs looked for there instead of in the usual folders",
     "--allow-write=FILE for --write-kubeconfig",
   ],
 
@@ -72,10 +74,15 @@ export const command = defineCommand({
 const ENDINGS: readonly Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM", "SIGHUP"];
 
 function parseListen(text: string): HostOptions["listen"] {
-  if (text.startsWith("unix:")) return { path: text.slice("unix:".length) };
-  const [, hostname = "", digits = ""] = /^(?:(.+):)?(\d{1,5})$/.exec(text) ?? [];
+  if (text.startsWith("unix:")) {
+    const path = text.slice("unix:".length);
+    if (path === "") throw new UsageError("--listen unix: needs a path, for example unix:/run/user/1000/podwire.sock");
+    return { path };
+  }
+  const [, hostname = "", digits = ""] = /^(?:(.+):)?(\d+)$/.exec(text) ?? [];
   const port = Number(digits);
-  if (digits === "" || port > 65535) {
+  if (port > 65535) throw new UsageError(`--listen ${text}: port ${digits} is larger than 65535`);
+  if (digits === "") {
     throw new UsageError(`--listen must be HOST:PORT or unix:PATH, not ${JSON.stringify(text)}`);
   }
   return { port, ...(hostname && { hostname: hostname.replace(/^\[(.*)\]$/, "$1") }) };

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { readEnvironment } from "../bytes/mod.ts";
 import type { Cluster } from "../client/mod.ts";
 import { BUILD } from "./build.ts";
 import type { Command } from "./command.ts";
@@ -103,7 +104,7 @@ async function connect(
   globals: GlobalFlags,
 ): Promise<Cluster> {
   parseRequestTimeout(globals["request-timeout"]); // What is wrong with it is told before anything is asked.
-  const wire = wireOption(globals, command.webSocketSwitch && Deno.env.get(command.webSocketSwitch));
+  const wire = wireOption(globals, command.webSocketSwitch && readEnvironment(command.webSocketSwitch));
   const { Cluster } = await import("../client/mod.ts");
   const { formatRequest } = globals.v >= 6 ? await import("./request_log.ts") : {};
   const warned = new Set<string>();
@@ -111,7 +112,7 @@ async function connect(
     ...accessOptions(globals),
     wire,
     onWarning: (message) => warn(`${message}\n`),
-    ...(commandHeadersEnabled(Deno.env.get("KUBECTL_COMMAND_HEADERS")) && {
+    ...(commandHeadersEnabled(readEnvironment("KUBECTL_COMMAND_HEADERS")) && {
       headers: commandHeaders({
         program: PROGRAM,
         path: [command.name],

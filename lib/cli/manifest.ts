@@ -21,7 +21,8 @@ export interface ManifestTarget {
 export async function readManifest(path: string): Promise<ManifestTarget> {
   const { load, YAMLException } = await import("js-yaml");
   const [text = "", ...more] = (await readFile(path)).split(/^---\s*$/m).filter((part) => part.trim() !== "");
-  if (text === "" || more.length > 0) throw new UsageError("cannot exec into multiple objects at a time");
+  if (text === "") throw new UsageError(`--filename ${path}: the file is empty, it describes no object`);
+  if (more.length > 0) throw new UsageError("cannot exec into multiple objects at a time");
   let object: unknown;
   try {
     object = load(text);
@@ -42,6 +43,9 @@ async function readFile(path: string): Promise<string> {
   try {
     return await Deno.readTextFile(path);
   } catch (cause) {
+    if (cause instanceof Deno.errors.IsADirectory) {
+      throw new UsageError(`--filename ${path} is a directory: name a file in it`, { cause });
+    }
     if (!(cause instanceof Deno.errors.NotFound)) throw cause;
     throw new UsageError(`the path ${JSON.stringify(path)} does not exist`, { cause });
   }

@@ -59,9 +59,8 @@ export const command = defineCommand({
   needsCluster: true,
   webSocketSwitch: WEBSOCKET_SWITCH,
   permissions: [
-    `--allow-env=${WEBSOCKET_SWITCH}`,
     "--allow-net=ADDRESS:PORT of every local port, or --allow-net=ADDRESS where any free one will do",
-    "--allow-sys --allow-net=unix:PATH --allow-read=PATH --allow-write=PATH for a unix socket",
+    "--allow-sys --allow-net=unix:PATH --allow-read=PATH --allow-write=PATH for a unix socket to listen on",
   ],
 
   async run({ commandPath, flags, words: before, rest = [], verbosity, connect, requestOptions }) {

@@ -83,9 +83,10 @@ const MIN_WIDTH = 6;
 const PADDING = 3;
 
 function layOut(lines: readonly (readonly string[])[]): string {
-  const widths =
-    lines[0]?.map((_, i) => Math.max(MIN_WIDTH, ...lines.map((line) => countCharacters(line[i] ?? "") + PADDING))) ??
-      [];
+  const widths = lines[0]?.map(() => MIN_WIDTH) ?? [];
+  for (const line of lines) {
+    line.forEach((cell, i) => widths[i] = Math.max(widths[i] ?? 0, countCharacters(cell) + PADDING));
+  }
   const text = lines.map((line) =>
     line.map((cell, i) => i === line.length - 1 ? cell : cell + " ".repeat((widths[i] ?? 0) - countCharacters(cell)))
       .join("")

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { maskPath, MAX_DELAY } from "../bytes/mod.ts";
 import type { Dialer } from "../dial/mod.ts";
 import type { AccessOptions, ClusterAccess, Credentials } from "../kubeconfig/mod.ts";
 import type { MessageSocket } from "../websocket/mod.ts";
@@ -50,7 +51,7 @@ export interface ClusterOptions extends ClientOptions {
 export interface RequestEvent {
   /** The HTTP method. */
   readonly method: string;
-  /** The whole URL. */
+  /** The whole URL; the token in the URL of `podwire host` is masked. */
   readonly url: string;
   /** What was sent, credentials masked. */
   readonly requestHeaders: ReadonlyArray<readonly [name: string, value: string]>;
@@ -135,7 +136,9 @@ export class Cluster implements AsyncDisposable {
    * @throws {ApiError} If the server refuses to show it.
    */
   resolvePod(target: string, options: Partial<ResolvePodOptions> = {}): Promise<PodObject> {
-    return resolvePod(this, target, { ...options, namespace: options.namespace ?? this.namespace });
+    const { namespace = this.namespace, timeout } = options;
+    const limit = timeout !== undefined && { timeout: Math.min(timeout, MAX_DELAY) };
+    return resolvePod(this, target, { ...options, ...limit, namespace });
   }
 
   /**
@@ -285,7 +288,7 @@ export class Cluster implements AsyncDisposable {
   ): void {
     this.#options.onRequest?.({
       method,
-      url: this.server.origin + this.server.pathname.replace(/\/$/, "") + path,
+      url: this.server.origin + maskPath(this.server.pathname.replace(/\/$/, "") + path),
       requestHeaders: headers.map(([name, value]) => [name, maskSecret(name, value)]),
       status,
       responseHeaders,

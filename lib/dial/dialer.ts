@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Duplex } from "../bytes/mod.ts";
+import { type Duplex, MAX_DELAY } from "../bytes/mod.ts";
 import { DialError } from "./errors.ts";
 import { bareHost, type GetEnv, proxyFor, proxyPort, throughProxy } from "./proxy.ts";
 import { connectSocket, formatAddress, type SocketAddress } from "./sockets.ts";
@@ -136,7 +136,7 @@ class Dial {
       deadline.abort(
         new DialError(`could not ${what} ${where} within ${timeout} ms`, { hop, address: where, code: "ETIMEDOUT" }),
       );
-    }, timeout);
+    }, Math.min(timeout, MAX_DELAY));
     try {
       return await step(this.#signal ? AbortSignal.any([this.#signal, deadline.signal]) : deadline.signal);
     } finally {

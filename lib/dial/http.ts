@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Duplex } from "../bytes/mod.ts";
+import { type Duplex, maskPath, MAX_DELAY } from "../bytes/mod.ts";
 import { BufferedReader } from "./buffered_reader.ts";
 import { HttpError, UpgradeRefusedError } from "./errors.ts";
 import { bodyReader } from "./http_body.ts";
@@ -205,7 +205,7 @@ class Watch {
     this.#timer = setTimeout(() => {
       this.#late = new HttpError(`no answer to ${what} within ${timeout} ms`);
       close();
-    }, timeout);
+    }, Math.min(timeout, MAX_DELAY));
   }
 
   /** The answer is there: from here on only the signal counts. */
@@ -255,7 +255,7 @@ function isSwitch(request: HttpRequest, { headers }: ResponseHead): boolean {
     hasToken(headers.get("connection"), "upgrade");
 }
 
-/** The target without its query, which may hold a command's arguments. */
+/** The target without its query, which may hold a command's arguments, and without a host's token. */
 function pathOf(request: HttpRequest): string {
-  return request.target.replace(/\?.*/, "");
+  return maskPath(request.target.replace(/\?.*/, ""));
 }

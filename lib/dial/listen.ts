@@ -99,8 +99,8 @@ async function removeStale(path: string): Promise<void> {
       throw new ListenError(`cannot listen on ${path}: it exists and is not a socket`, address, "EEXIST");
     }
   } catch (error) {
-    if (codeOf(error) === "ENOENT") return;
-    throw error;
+    if (error instanceof ListenError) throw error;
+    return; // There is none, or listening there fails for the same reason.
   }
   if (await answers(path)) {
     throw new ListenError(`cannot listen on ${path}: somebody listens there already`, address, "EADDRINUSE");

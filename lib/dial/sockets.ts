@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Duplex, PodwireError } from "../bytes/mod.ts";
+import { type Duplex, PodwireError, readEnvironment } from "../bytes/mod.ts";
 import { DialError, type Hop } from "./errors.ts";
 import { NodeDuplex, opened } from "./node_stream.ts";
 
@@ -46,13 +46,9 @@ export function isIpAddress(hostname: string): boolean {
 function expandPath(path: string): string {
   if (path.startsWith("@")) return `\0${path.slice(1)}`;
   if (path !== "~" && !path.startsWith("~/")) return path;
-  const home = "Deno" in globalThis ? Deno.env.get("HOME") : nodeProcess()?.env?.HOME;
+  const home = readEnvironment("HOME");
   if (!home) throw new PodwireError(`cannot expand ${path}: HOME is not set`);
   return home + path.slice(1);
-}
-
-function nodeProcess(): { env?: { HOME?: string } } | undefined {
-  return (globalThis as { process?: { env?: { HOME?: string } } }).process;
 }
 
 async function connectHost(hostname: string, port: number, signal: AbortSignal): Promise<Duplex> {

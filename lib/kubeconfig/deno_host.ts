@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { readEnvironment } from "../bytes/mod.ts";
 import { type HostEnvironment, PluginOutput, type RunOptions, type RunResult } from "./host.ts";
 
 /** Deno's files, environment and processes; each is asked for only when it is used. */
@@ -10,8 +11,8 @@ export function denoHost(): HostEnvironment {
   const windows = Deno.build.os === "windows";
   return {
     windows,
-    env: (name) => Deno.env.get(name),
-    homeDirectory: () => Deno.env.get(windows ? "USERPROFILE" : "HOME"),
+    env: readEnvironment,
+    homeDirectory: () => readEnvironment(windows ? "USERPROFILE" : "HOME"),
     readTextFile: (path) => Deno.readTextFile(path),
     run,
     stdinIsTerminal: () => Deno.stdin.isTerminal(),

@@ -134,6 +134,7 @@ class Host implements HostServer {
   async #run(options: HostOptions): Promise<void> {
     const stop = () => void this.#listener.close();
     options.signal?.addEventListener("abort", stop);
+    if (options.signal?.aborted) stop(); // While it was starting.
     try {
       for await (const duplex of this.#listener.connections(options.maxConnections ?? 256)) {
         const session = this.#serve(duplex);

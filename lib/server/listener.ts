@@ -34,17 +34,29 @@ export class SocketListener {
    * Listens.
    *
    * A unix socket is for its owner alone, mode 0600 from its first moment. One that is left from before is
-   * removed, but only when nobody answers on it.
+   * removed, but only when nobody answers on it. An abstract one (an empty path, or one that begins with NUL) is refused:
+   * it has no file mode, so anybody could open it.
    *
-   * @throws {ListenError} If the address is in use, is none of the loopback, or cannot be had.
+   * @throws {ListenError} If the address is in use, is none of the loopback, is an abstract socket, or cannot be had.
    */
   static async listen(address: ListenAddress): Promise<SocketListener> {
     if (address.transport === "unix") {
+      if (address.path === "" || address.path.includes("\0")) {
+        const path = JSON.stringify(address.path);
+        throw new ListenError(
+          `cannot listen on ${path}: a unix socket needs a path, for example /run/user/1000/podwire.sock`,
+        );
+      }
       await removeStale(address.path);
       return new SocketListener(listenPrivately(address.path), address);
     }
     const { hostname, port } = address;
-    if (!isLoopback(hostname)) throw new ListenError(`${hostname} is not an address of this machine's loopback`);
+    if (!isLoopback(hostname)) {
+      throw new ListenError(
+        `cannot listen on ${hostname}: it is not an address of this machine's loopback (127.0.0.1, ::1, localhost), ` +
+          "and whoever reaches the host can run any command",
+      );
+    }
     try {
       const listener = Deno.listen({ hostname, port });
       return new SocketListener(listener, { ...address, port: listener.addr.port });

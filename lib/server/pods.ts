@@ -201,28 +201,35 @@ export class Container {
 
 /** One output, for everybody who is there: the slowest holds it up, as in Kubernetes. */
 class Broadcast {
-  readonly #members = new Set<ByteQueue>();
+  /** With each, its write under way. */
+  readonly #members = new Map<ByteQueue, Promise<void> | void>();
   #ended = false;
 
   /** A queue that gets what comes from now on. */
   join(): ByteQueue {
     const queue = new ByteQueue();
     if (this.#ended) queue.close();
-    else this.#members.add(queue);
+    else this.#members.set(queue, undefined);
     return queue;
   }
 
-  /** Ends the queue, which gets nothing more. */
+  /** Ends the queue, which gets nothing more but what is being written to it. */
   leave(member: ByteQueue | undefined): void {
-    if (member && this.#members.delete(member)) member.close();
+    if (!member) return;
+    const writing = this.#members.get(member);
+    if (!this.#members.delete(member)) return;
+    if (writing) void writing.then(() => member.close());
+    else member.close();
   }
 
   /** Reads `output` to its end. */
   async pump(output: AsyncIterable<Uint8Array> | undefined): Promise<void> {
     for await (const data of output ?? []) {
-      await Promise.all([...this.#members].map((member) => member.write(data.slice())));
+      for (const member of this.#members.keys()) this.#members.set(member, member.write(data.slice()));
+      await Promise.all(this.#members.values());
+      for (const member of this.#members.keys()) this.#members.set(member, undefined);
     }
     this.#ended = true;
-    for (const member of this.#members) this.leave(member);
+    for (const member of this.#members.keys()) this.leave(member);
   }
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { PodwireError } from "../bytes/mod.ts";
+import { PodwireError, readEnvironment } from "../bytes/mod.ts";
 import type { TerminalSize } from "../channels/mod.ts";
 import type { CommandInput, ServedCommand } from "./remote_command.ts";
 import { Terminal } from "./terminal.ts";
@@ -208,7 +208,7 @@ async function findProgram({ command, env, cwd }: ProcessOptions): Promise<void>
     if (found !== "executable") throw new StartError(startText(`exec: ${JSON.stringify(program)}: permission denied`));
     return;
   }
-  for (const folder of (env?.PATH ?? Deno.env.get("PATH") ?? "/usr/local/bin:/usr/bin:/bin").split(":")) {
+  for (const folder of (env?.PATH ?? readEnvironment("PATH") ?? "/usr/local/bin:/usr/bin:/bin").split(":")) {
     if (program !== "" && await lookUp(`${folder || "."}/${program}`) === "executable") return;
   }
   throw new StartError(startText(`exec: ${JSON.stringify(program)}: executable file not found in $PATH`));
@@ -223,6 +223,9 @@ async function lookUp(path: string): Promise<"executable" | "forbidden" | "missi
     const { isFile, mode } = await Deno.stat(path);
     return isFile && ((mode ?? 0) & 0o111) !== 0 ? "executable" : "forbidden";
   } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) {
+      throw new StartError(startText(`Deno does not permit to look for ${path}; run the host with --allow-read`));
+    }
     if (error instanceof Deno.errors.PermissionDenied) return "forbidden";
     return "missing"; // ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG: whatever it is, nothing there can be run.
   }

@@ -124,3 +124,100 @@ Deno.test("ByteQueue.readable() reads nothing ahead", async () => {
   await reader.read();
   await waiting;
 });
+
+Deno.test("ByteQueue.peek() shows the oldest bytes without a copy, consume() removes them", async () => {
+  const queue = new ByteQueue({ capacity: 8 });
+  assertEquals(queue.peek(), bytes());
+  queue.write(bytes(1, 2, 3, 4, 5, 6));
+  const view = queue.peek();
+  assertEquals([view, queue.size], [bytes(1, 2, 3, 4, 5, 6), 6]);
+  queue.consume(4);
+  assertEquals([queue.peek(), queue.size], [bytes(5, 6), 2]);
+  queue.write(bytes(7, 8, 9, 10));
+  assertEquals(queue.peek(), bytes(5, 6, 7, 8), "up to the ring's end");
+  queue.consume(4);
+  assertEquals(queue.peek(), bytes(9, 10));
+  queue.consume(1);
+  assertEquals(await queue.read(new Uint8Array(8)), 1);
+  assertEquals([queue.peek(), queue.size], [bytes(), 0]);
+});
+
+Deno.test("ByteQueue.peek()'s view stays as it is while more is written, also when the ring grows", async () => {
+  const queue = new ByteQueue();
+  queue.write(new Uint8Array(3000).fill(1));
+  queue.consume(2000);
+  const view = queue.peek();
+  for (let i = 2; i < 30; i++) queue.write(new Uint8Array(5000).fill(i));
+  assertEquals(view, new Uint8Array(1000).fill(1));
+  queue.consume(1000);
+  const into = new Uint8Array(5000);
+  for (let i = 2; i < 30; i++) {
+    let size = 0;
+    while (size < 5000) size += (await queue.read(into.subarray(size)))!;
+    assertEquals(into, new Uint8Array(5000).fill(i));
+  }
+  assertEquals(queue.size, 0);
+});
+
+Deno.test("ByteQueue.consume() makes room for a writer that waits", async () => {
+  const queue = new ByteQueue({ capacity: 4 });
+  const writing = queue.write(bytes(1, 2, 3, 4, 5, 6));
+  assert(writing instanceof Promise);
+  assertEquals(queue.peek(), bytes(1, 2, 3, 4));
+  queue.consume(3);
+  await writing;
+  assertEquals(queue.peek(), bytes(4));
+  queue.consume(1);
+  assertEquals(queue.peek(), bytes(5, 6));
+});
+
+Deno.test("ByteQueue.ready() tells what is there from the end, and waits for either", async () => {
+  const queue = new ByteQueue();
+  const waiting = queue.ready();
+  assert(await pending(waiting));
+  queue.write(bytes(1));
+  assertEquals([await waiting, await queue.ready()], [true, true]);
+  queue.close();
+  assertEquals(await queue.ready(), true, "not the end yet");
+  queue.consume(1);
+  assertEquals(await queue.ready(), false);
+  const failing = new ByteQueue();
+  const rejecting = assertRejects(() => failing.ready(), Error, "broken");
+  failing.fail(new Error("broken"));
+  await rejecting;
+});
+
+Deno.test("ByteQueue.cancel() while a view is lent out: consume() and peek() find nothing", () => {
+  const queue = new ByteQueue();
+  queue.write(bytes(1, 2, 3));
+  const view = queue.peek();
+  queue.cancel();
+  queue.consume(view.length);
+  assertEquals([queue.size, queue.peek(), view], [0, bytes(), bytes(1, 2, 3)]);
+});
+
+Deno.test("ByteQueue grows with what waits in it, never beyond its capacity, and keeps every byte in its place", async () => {
+  const payload = Uint8Array.from({ length: 500_000 }, (_, i) => i ^ i >> 8);
+  for (const capacity of [1000, 4096, 5000, 256 * 1024, 300_000]) {
+    const queue = new ByteQueue({ capacity });
+    const writing = (async () => {
+      for (let at = 0, size = 0; at < payload.length; at += size, size = (size * 7 + 13) % 30_011) {
+        await queue.write(payload.subarray(at, at + size));
+      }
+      queue.close();
+    })();
+    const received = new Uint8Array(payload.length);
+    let read = 0;
+    for (let turn = 0; await queue.ready(); turn++) {
+      assert(queue.size <= capacity);
+      const view = queue.peek();
+      // Now all of it, now half.
+      const part = view.subarray(0, turn % 3 === 0 ? Math.ceil(view.length / 2) : view.length);
+      received.set(part, read);
+      queue.consume(part.length);
+      read += part.length;
+    }
+    await writing;
+    assertEquals([read, received.every((byte, i) => byte === payload[i])], [payload.length, true], `${capacity}`);
+  }
+});

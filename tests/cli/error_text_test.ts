@@ -109,3 +109,14 @@ Deno.test("errorText() says where a configuration is wrong", () => {
     "Error in configuration: \n* a\n* b\n(f:3)",
   );
 });
+
+Deno.test("errorText() says how podwire came to a server that nobody named", () => {
+  const error = new DialError("refused", { hop: "tcp", address: "localhost:8080", code: "ECONNREFUSED" });
+  const refused = "The connection to the server localhost:8080 was refused - did you specify the right host or port?";
+  assertEquals(
+    errorText(error, new URL("http://localhost:8080")),
+    `${refused}\nThat is where podwire goes when neither a kubeconfig (of --kubeconfig, KUBECONFIG or ~/.kube/config) ` +
+      "nor --server names a server.",
+  );
+  assertEquals(errorText(error, new URL("https://localhost:8080")), refused);
+});

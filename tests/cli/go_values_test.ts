@@ -60,3 +60,11 @@ Deno.test("parseRequestTimeout() also reads bare seconds", () => {
       "time unit (e.g. 1s | 2m | 3h)",
   );
 });
+
+Deno.test("a time longer than a timer can wait is the longest that it can", () => {
+  assertEquals([parseDuration("600h"), parseRequestTimeout("600h"), parseRequestTimeout("9999999")], [
+    0x7fffffff,
+    0x7fffffff,
+    0x7fffffff,
+  ]);
+});

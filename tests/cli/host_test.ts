@@ -1,6 +1,7 @@
 // The commands as a user runs them: cli.ts as a process, against the embedded host.
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { VERSION } from "../../lib/client/mod.ts";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { Cluster, VERSION } from "../../lib/client/mod.ts";
+import { serveHost } from "../../lib/server/mod.ts";
 import { Ground, PODWIRE } from "./harness.ts";
 
 const sh = (pod: string, script: string, ...flags: string[]) => ["exec", ...flags, pod, "--", "sh", "-c", script];
@@ -315,4 +316,45 @@ Deno.test("podwire host serves until SIGTERM, and its kubeconfig leads there", a
     await host.stdout.cancel();
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("podwire host says what is wrong with --listen", async () => {
+  await using ground = await Ground.start([]);
+  const rows: Array<[listen: string, stderr: string]> = [
+    ["unix:", "error: --listen unix: needs a path, for example unix:/run/user/1000/podwire.sock\n"],
+    ["127.0.0.1:99999", "error: --listen 127.0.0.1:99999: port 99999 is larger than 65535\n"],
+    ["127.0.0.1:x", 'error: --listen must be HOST:PORT or unix:PATH, not "127.0.0.1:x"\n'],
+  ];
+  for (const [listen, stderr] of rows) {
+    assertEquals(await ground.run(["host", "--listen", listen]), { code: 1, stdout: "", stderr });
+  }
+});
+
+Deno.test("podwire exec refuses -f - with -i before it asks anybody", async () => {
+  await using ground = await Ground.start([]);
+  assertEquals(await ground.run(["exec", "-i", "-f", "-", "--", "cat"], "kind: Pod\n"), {
+    code: 1,
+    stdout: "",
+    stderr: "error: -f - and -i both read standard input: write the object to a file, and name that\n",
+  });
+});
+
+Deno.test("podwire waits with a --request-timeout that no timer can hold", async () => {
+  await using ground = await Ground.start();
+  const { code, stdout } = await ground.run(["get", "pods", "one", "-o", "name", "--request-timeout=600h"]);
+  assertEquals([code, stdout], [0, "pod/one\n"]);
+});
+
+Deno.test("podwire -v=6 and the cluster's errors do not show the token of podwire host", async () => {
+  await using host = await serveHost({ listen: { port: 0 }, pods: [] });
+  await using cluster = new Cluster({ server: host.url, onRequest: ({ url }) => void urls.push(url) });
+  const urls: string[] = [];
+  await cluster.get("/version");
+  assertEquals(urls, [`${host.url.origin}/<masked>/version`]);
+
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const server = `http://127.0.0.1:${listener.addr.port}/${host.token}`;
+  await using silent = new Cluster({ server, timeout: 50 });
+  const error = await assertRejects(() => silent.request("/version"));
+  assertMatch((error as Error).message, /^no answer to GET \/<masked>\/version within 50 ms/);
 });

@@ -23,7 +23,8 @@ Deno.test("readManifest() reads kind, name and namespace from YAML and JSON", as
 Deno.test("readManifest() refuses what is not one object", async () => {
   for (
     const [text, message] of [
-      ["", "cannot exec into multiple objects at a time"],
+      ["", "the file is empty, it describes no object"],
+      ["---\n", "the file is empty, it describes no object"],
       ["kind: Pod\n---\nkind: Pod\n", "cannot exec into multiple objects at a time"],
       ["kind: Pod\n", "kind and metadata.name must be set"],
       ["- a\n", "kind and metadata.name must be set"],
@@ -31,4 +32,6 @@ Deno.test("readManifest() refuses what is not one object", async () => {
     ] as const
   ) await assertRejects(() => read(text), UsageError, message);
   await assertRejects(() => readManifest("/no/such"), UsageError, 'the path "/no/such" does not exist');
+  const folder = new URL(".", import.meta.url).pathname;
+  await assertRejects(() => readManifest(folder), UsageError, `--filename ${folder} is a directory`);
 });

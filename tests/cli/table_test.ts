@@ -69,3 +69,9 @@ Deno.test("formatTable() cuts a cell at its first line end and disarms escape se
     "NAME        NOTE\nx           first...\n^[[31mred   ü\ntrue        \n",
   );
 });
+
+Deno.test("formatTable() takes as many rows as there are", () => {
+  const rows = Array.from({ length: 150_000 }, (_, i) => ({ cells: [`web-${i}`] }));
+  const text = formatTable({ kind: "Table", columnDefinitions: [{ name: "Name" }], rows });
+  assertEquals([text.slice(0, 11), text.slice(-11)], ["NAME\nweb-0\n", "web-149999\n"]);
+});

@@ -99,3 +99,20 @@ Deno.test("a signal ends the host", async () => {
   connection.close();
   await assertRejects(() => serveHost({ listen: { port: 0 }, signal: controller.signal }), DOMException);
 });
+
+Deno.test("serveHost() refuses an abstract socket, which anybody could open", async () => {
+  for (const path of ["", "\0podwire"]) {
+    await assertRejects(() => serveHost({ listen: { path }, pods: [] }), ListenError, "a unix socket needs a path");
+  }
+});
+
+Deno.test("serveHost() ends when it is aborted while it starts", async () => {
+  const ended = new AbortController();
+  const starting = serveHost({ listen: { port: 0 }, pods: [], signal: ended.signal });
+  ended.abort();
+  await using host = await starting;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<string>((resolve) => timer = setTimeout(() => resolve("still serving"), 5_000));
+  assertEquals(await Promise.race([host.finished, late]), undefined);
+  clearTimeout(timer);
+});
