@@ -87,10 +87,7 @@ export class ForwardPool {
 
   /** Gives new connections other sessions from here on. */
   retire(): void {
-    for (const session of this.#sessions.keys()) {
-      if (session.connections === 0) session.close(new PodwireError("the pod is ending"));
-      else this.#retired.add(session);
-    }
+    for (const session of this.#sessions.keys()) this.#retired.add(session); // One may linger even where none is counted.
     this.#sessions.clear();
   }
 

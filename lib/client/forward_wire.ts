@@ -19,6 +19,8 @@ export interface ForwardPair {
   readonly verdict: Promise<string>;
   /** Whether both sides have most likely said all they had to say, and only the end is to come. */
   lingering: boolean;
+  /** Whether more may have come than {@linkcode ForwardPair.incoming} shows, as another connection's reader is slow. */
+  readonly held: boolean;
   /** Whether the server passes a half-close on; known when {@linkcode ForwardPair.opened} has resolved. */
   readonly keepsHalfClose: boolean;
   /** Sends bytes to the pod. */
@@ -94,7 +96,7 @@ export class SpdyForwardSession implements ForwardSession {
     // Both at once: the replies come in any order.
     const error = this.#session.open({ streamtype: "error", ...headers });
     const data = this.#session.open({ streamtype: "data", ...headers });
-    const pair = new SpdyPair(error, data);
+    const pair = new SpdyPair(error, data, this.#session);
     this.#pairs.set(data, pair);
     const forget = () => this.#pairs.delete(data);
     pair.verdict.then(forget, forget);
@@ -122,17 +124,25 @@ class SpdyPair implements ForwardPair {
   keepsHalfClose = false;
   readonly #error: SpdyStream;
   readonly #data: SpdyStream;
+  readonly #session: SpdySession;
+  /** Why the connection was never opened, or was given up: it says more than that its streams were reset. */
+  #reason: unknown;
 
-  constructor(error: SpdyStream, data: SpdyStream) {
+  constructor(error: SpdyStream, data: SpdyStream, session: SpdySession) {
     this.#error = error;
     this.#data = data;
+    this.#session = session;
     this.incoming = data.incoming;
     this.opened = Promise.all([error.opened, data.opened]).then(([, headers]) => {
       this.keepsHalfClose = Object.entries(HALF_CLOSE_KEPT).every(([name, value]) => headers[name] === value);
     });
-    this.opened.then(() => error.closeWrite()).catch(() => {}); // The verdict tells the same.
+    this.opened.then(() => error.closeWrite()).catch((reason) => this.#reason ??= reason);
     this.verdict = this.#readVerdict();
     this.verdict.catch(() => {}); // Whoever wants to know awaits it.
+  }
+
+  get held(): boolean {
+    return this.#session.stall !== undefined;
   }
 
   async write(data: Uint8Array): Promise<void> {
@@ -157,6 +167,7 @@ class SpdyPair implements ForwardPair {
 
   /** Gives up a connection that holds up the others. */
   drop(reason: PodwireError): void {
+    this.#reason = reason;
     this.incoming.fail(reason);
     this.reset();
   }
@@ -172,7 +183,8 @@ class SpdyPair implements ForwardPair {
         if (text.length > MAX_VERDICT) this.#error.reset();
       }
     } catch (error) {
-      if (!(error instanceof StreamResetError) || text === "") throw error;
+      if (!(error instanceof StreamResetError)) throw error;
+      if (text === "") throw this.#reason ?? error;
     }
     return text;
   }
@@ -219,6 +231,7 @@ class ChannelPair implements ForwardPair {
   readonly opened = Promise.resolve();
   readonly verdict: Promise<string>;
   lingering = false;
+  readonly held = false;
   readonly keepsHalfClose = false;
   readonly #socket: MessageSocket;
 

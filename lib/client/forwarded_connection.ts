@@ -4,7 +4,7 @@
  * @module
  */
 import type { Duplex } from "../bytes/mod.ts";
-import { StreamResetError } from "../spdy/mod.ts";
+import { StreamResetError, StreamTimeoutError } from "../spdy/mod.ts";
 import { ForwardError } from "./forward_error.ts";
 import type { ForwardPair } from "./forward_wire.ts";
 
@@ -45,7 +45,8 @@ export class ForwardedConnection implements Duplex, AsyncDisposable {
   readonly #settle: { resolve(): void; reject(reason: unknown): void };
   #bytesReceived = 0;
   #bytesSent = 0;
-  #readSize = 0;
+  /** How many bytes the last {@linkcode ForwardedConnection.readChunk} lent out. */
+  #viewSize = 0;
   /** How each direction stands. */
   #remoteEnd = false;
   #localEnd = false;
@@ -68,6 +69,7 @@ export class ForwardedConnection implements Duplex, AsyncDisposable {
     this.closed.catch(() => {}); // Whoever wants to know awaits it; reading and writing tell the same.
     this.#settle = { resolve, reject };
     pair.verdict.then((text) => this.#judged(text), (reason) => this.#fail(reason));
+    pair.opened.catch((reason) => this.#refused(reason));
   }
 
   /** Bytes that have been read from the pod so far. */
@@ -111,11 +113,12 @@ export class ForwardedConnection implements Duplex, AsyncDisposable {
    * @throws {ForwardError} If the connection failed.
    */
   async read(into: Uint8Array): Promise<number | null> {
-    const chunk = await this.readChunk();
+    const chunk = await this.#peek();
     if (chunk === null) return null;
     const n = Math.min(into.length, chunk.length);
     into.set(n < chunk.length ? chunk.subarray(0, n) : chunk);
-    this.#readSize = n;
+    this.#pair.incoming.consume(n);
+    this.#bytesReceived += n;
     return n;
   }
 
@@ -125,23 +128,9 @@ export class ForwardedConnection implements Duplex, AsyncDisposable {
    * @throws {ForwardError} If the connection failed.
    */
   async readChunk(): Promise<Uint8Array | null> {
-    const { incoming } = this.#pair;
-    incoming.consume(this.#readSize);
-    this.#readSize = 0;
-    let more: boolean;
-    try {
-      more = await incoming.ready();
-    } catch (reason) {
-      // What the server says of the connection explains more than the stream's end does.
-      if (reason instanceof StreamResetError) await this.#verdict();
-      throw this.#fail(reason);
-    }
-    if (!more) return await this.#endOfIncoming();
-    const chunk = incoming.peek();
-    this.#readSize = chunk.length;
-    this.#bytesReceived += chunk.length;
-    this.#lastReceived = performance.now();
-    this.#pair.lingering = false;
+    const chunk = await this.#peek();
+    this.#viewSize = chunk?.length ?? 0;
+    this.#bytesReceived += this.#viewSize;
     return chunk;
   }
 
@@ -188,6 +177,33 @@ export class ForwardedConnection implements Duplex, AsyncDisposable {
     return Promise.resolve();
   }
 
+  /** What is there to be read, as soon as something is; `null` at the end. */
+  async #peek(): Promise<Uint8Array | null> {
+    const { incoming } = this.#pair;
+    incoming.consume(this.#viewSize);
+    this.#viewSize = 0;
+    let more: boolean;
+    try {
+      more = await incoming.ready();
+    } catch (reason) {
+      // What the server says of the connection explains more than the stream's end does.
+      if (reason instanceof StreamResetError) await this.#verdict();
+      throw this.#fail(reason);
+    }
+    if (!more) return await this.#endOfIncoming();
+    this.#lastReceived = performance.now();
+    this.#pair.lingering = false;
+    return incoming.peek();
+  }
+
+  /** The server does not take the connection. Why, it may still say, and need not end the saying (I27). */
+  async #refused(reason: unknown): Promise<void> {
+    await this.#verdict();
+    this.#pair.reset();
+    await this.#verdict();
+    this.#fail(reason);
+  }
+
   /** The pod has ended its direction: for good, unless the server says otherwise now. */
   async #endOfIncoming(): Promise<null> {
     if (!this.#pair.keepsHalfClose) await this.#verdict();
@@ -200,10 +216,15 @@ export class ForwardedConnection implements Duplex, AsyncDisposable {
 
   /** Waits for what the server says of the connection: it does so right behind the end of the pod's direction. */
   async #verdict(): Promise<void> {
-    const { promise: late, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, VERDICT_TIMEOUT);
-    await Promise.race([this.#pair.verdict.then(() => {}, () => {}), late]); // A failure is handled where it arrives.
-    clearTimeout(timer);
+    let settled = false;
+    const settle = () => void (settled = true);
+    const verdict = this.#pair.verdict.then(settle, settle); // A failure is handled where it arrives.
+    do {
+      const { promise: late, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, VERDICT_TIMEOUT);
+      await Promise.race([verdict, late]);
+      clearTimeout(timer);
+    } while (!settled && this.#pair.held); // It may be among what has come and is not read.
   }
 
   /** The server is done with the connection; `text` is what it says against it. */
@@ -229,15 +250,15 @@ export class ForwardedConnection implements Duplex, AsyncDisposable {
 
   /** Sends the FIN once the pod has been quiet for long enough. */
   #waitForQuiet(): void {
-    const began = performance.now();
+    let busy = performance.now();
     const look = () => {
       const answered = this.#lastReceived >= this.#lastSent;
       this.#pair.lingering = answered && this.#pair.incoming.size === 0;
       const quiet = answered ? Math.min(SHORT_FIN_DELAY, this.#finDelay) : this.#finDelay;
       // What waits for a slow reader here is no silence of the pod's.
-      const since = this.#pair.incoming.size > 0 ? performance.now() : Math.max(began, this.#lastReceived);
-      const left = since + quiet - performance.now();
-      if (left > 0) this.#finTimer = setTimeout(look, left);
+      if (this.#pair.incoming.size > 0 || this.#pair.held) busy = performance.now();
+      const left = Math.max(busy, this.#lastReceived) + quiet - performance.now();
+      if (left > 0) this.#finTimer = setTimeout(look, Math.min(left, SHORT_FIN_DELAY)); // An answer shortens it.
       else this.#sendFin().catch(() => {}); // The reader is told.
     };
     look();
@@ -262,6 +283,9 @@ export class ForwardedConnection implements Duplex, AsyncDisposable {
 
   #explain(reason: unknown): unknown {
     if (reason instanceof ForwardError || !(reason instanceof Error)) return reason;
+    if (reason instanceof StreamTimeoutError) {
+      return this.#error(`the server did not answer: ${reason.message}`, "ETIMEDOUT", reason);
+    }
     const what = reason instanceof StreamResetError ? "the connection was reset" : "the connection to the pod was lost";
     return this.#error(`${what}: ${reason.message}`, "ECONNRESET", reason);
   }

@@ -62,12 +62,12 @@ export async function watchPod(
     await pause(allowed ? RETRY : POLL, signal);
     try {
       const response = await request(`${pods}/${encodeURIComponent(name)}`, { signal });
-      if (response.status === 404 && look(undefined)) return;
       if (!response.ok) throw await ApiError.from(response);
       const now = await response.json() as PodObject;
       if (look(now)) return;
       resourceVersion = now.metadata.resourceVersion ?? "";
-    } catch {
+    } catch (error) {
+      if (error instanceof ApiError && error.code === 404) return void look(undefined);
       // As above: whoever needs the server now learns it by himself.
     }
   }

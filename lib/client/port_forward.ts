@@ -141,6 +141,8 @@ export class PortForward implements AsyncDisposable {
   readonly #places = new Set<Place>();
   /** How the pod is reached, once that is known. */
   #way: "auto" | "spdy" | "channels" = "auto";
+  /** When a session was last found again, as `performance.now()`. */
+  #recovered = -Infinity;
   /** Settles when there is a session again, or never will be. */
   #recovery: Promise<void> | undefined;
 
@@ -228,9 +230,9 @@ export class PortForward implements AsyncDisposable {
     const { listenForward } = await import("./forward_listener.ts");
     const { target } = address;
     const listener = await listenForward(address, async (local) => {
-      const port = typeof target === "number" ? target : target(this.pod);
-      const info = { port, connection: ++this.#totals.connections, local };
+      let info = { port: 0, connection: ++this.#totals.connections, local };
       try {
+        info = { ...info, port: typeof target === "number" ? target : target(this.pod) };
         return (await this.#open(info)).connection;
       } catch (error) {
         if (!this.#ended.signal.aborted) this.#failed(info, error);
@@ -264,7 +266,8 @@ export class PortForward implements AsyncDisposable {
     if (!Number.isInteger(port) || port < 1 || port > 65535) throw new RangeError(`${port} is not a port`);
     this.#ended.signal.throwIfAborted();
     signal?.throwIfAborted();
-    const pair = await this.#tryOpen(port) ?? await this.#openLater(port, signal);
+    const opening = this.#tryOpen(port);
+    const pair = await (signal ? takeOrClose(opening, signal) : opening) ?? await this.#openLater(port, signal);
     const { finDelay } = this.#options;
     const connection = new ForwardedConnection(pair, { port, ...(finDelay !== undefined && { finDelay }) });
     this.#track(connection, info);
@@ -304,7 +307,7 @@ export class PortForward implements AsyncDisposable {
       for (;;) {
         given.throwIfAborted();
         if (this.#recovery) await orAbort(this.#recovery, given);
-        const pair = await this.#tryOpen(port);
+        const pair = await takeOrClose(this.#tryOpen(port), given);
         if (pair) return pair;
       }
     } finally {
@@ -352,6 +355,10 @@ export class PortForward implements AsyncDisposable {
       // A server that speaks neither may still know the oldest form; its refusals are no Status of Kubernetes'.
       if (connection.wire !== "auto" || !isUnknownProtocol(error)) throw error;
       this.#way = "channels";
+    }
+    if (this.#ended.signal.aborted) { // In the very moment in which the session was open.
+      pool.close(this.#ended.signal.reason);
+      throw this.#ended.signal.reason;
     }
     // Who left the pod because it is ending still wants to know when it is gone.
     if (this.#place && !this.#place.retired) this.#leave(this.#place, new PodwireError("the pod was dialed anew"));
@@ -415,8 +422,9 @@ export class PortForward implements AsyncDisposable {
 
   /** No session is left for new connections: looks for another, or ends. */
   #lose(place: Place, reason: unknown, forGood = false): void {
-    if (this.#ended.signal.aborted || this.#recovery || place !== this.#place) return;
+    if (this.#ended.signal.aborted || place !== this.#place) return;
     if (forGood || this.#options.reconnect === false) return this.#fail(reason);
+    if (this.#recovery) return;
     this.#emit({ type: "lost", reason: asError(reason) });
     this.#recovery = this.#recover().finally(() => this.#recovery = undefined);
   }
@@ -427,15 +435,17 @@ export class PortForward implements AsyncDisposable {
     this.#end(error);
   }
 
-  /** Dials until there is a session, at first without a pause. */
+  /** Dials until there is a session; at first without a pause, unless the one that is lost was hardly there. */
   async #recover(): Promise<void> {
     const { signal } = this.#ended;
-    for (let attempt = 1, delay = 0; !signal.aborted; attempt++, delay = Math.min(2 * delay + FIRST_DELAY, MAX_DELAY)) {
+    let delay = performance.now() - this.#recovered < MAX_DELAY ? MAX_DELAY : 0;
+    for (let attempt = 1; !signal.aborted; attempt++, delay = Math.min(2 * delay + FIRST_DELAY, MAX_DELAY)) {
       await pause(delay * (0.5 + Math.random() / 2), signal);
       if (signal.aborted) return;
       try {
         await this.#start(true);
         this.#totals.redials++;
+        this.#recovered = performance.now();
         return;
       } catch (error) {
         if (signal.aborted) return;
@@ -498,13 +508,23 @@ function asError(reason: unknown): Error {
   return reason instanceof Error ? reason : new PodwireError(String(reason));
 }
 
+/** What `opening` comes to, unless `signal` aborts first; then a connection that comes late is closed. */
+async function takeOrClose<T extends ForwardPair | undefined>(opening: Promise<T>, signal: AbortSignal): Promise<T> {
+  try {
+    return await orAbort(opening, signal);
+  } catch (error) {
+    opening.then((pair) => pair?.close(), () => {}); // Nobody waits for its failure any more.
+    throw error;
+  }
+}
+
 /** `promise`, unless `signal` aborts first. */
-async function orAbort(promise: Promise<void>, signal: AbortSignal): Promise<void> {
+async function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   const { promise: aborted, reject } = Promise.withResolvers<never>();
   const abort = () => reject(signal.reason);
   signal.addEventListener("abort", abort, { once: true });
   try {
-    await Promise.race([promise, aborted]);
+    return await Promise.race([promise, aborted]);
   } finally {
     signal.removeEventListener("abort", abort);
   }

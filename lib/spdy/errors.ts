@@ -33,3 +33,9 @@ export class StreamResetError extends PodwireError {
     this.status = status;
   }
 }
+
+/** The peer did not answer a SYN_STREAM in time, and the stream was reset. */
+export class StreamTimeoutError extends StreamResetError {
+  /** The class's name. */
+  override name = "StreamTimeoutError";
+}

@@ -4,7 +4,7 @@
  *
  * @module
  */
-export { SpdyProtocolError, SpdySessionError, StreamResetError } from "./errors.ts";
+export { SpdyProtocolError, SpdySessionError, StreamResetError, StreamTimeoutError } from "./errors.ts";
 export { ResetStatus } from "./frame.ts";
 export type { SpdyHeaders } from "./header_block.ts";
 export { SpdySession, type SpdySessionOptions, type Stall } from "./session.ts";

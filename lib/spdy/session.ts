@@ -5,7 +5,7 @@
  */
 import { type Duplex, Heartbeat, type PingOptions } from "../bytes/mod.ts";
 import { type Frame, FrameDecoder } from "./decoder.ts";
-import { SpdyProtocolError, SpdySessionError, StreamResetError } from "./errors.ts";
+import { SpdyProtocolError, SpdySessionError, StreamResetError, StreamTimeoutError } from "./errors.ts";
 import {
   encodeDataHead,
   encodeGoAway,
@@ -323,7 +323,11 @@ export class SpdySession {
     }
     this.#wire.reset(stream.id, ResetStatus.CANCEL);
     stream.fail(
-      new StreamResetError(`stream ${stream.id} was not answered within ${timeout} ms`, stream.id, ResetStatus.CANCEL),
+      new StreamTimeoutError(
+        `stream ${stream.id} was not answered within ${timeout} ms`,
+        stream.id,
+        ResetStatus.CANCEL,
+      ),
     );
   }
 
