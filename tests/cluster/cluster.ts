@@ -10,24 +10,19 @@ import { writeConfiguration } from "./config.ts";
 import { GroundError } from "./errors.ts";
 import { requireMachine } from "./machine.ts";
 import { must, readOrUndefined, run, until } from "./process.ts";
-import { components, enterAll, sandboxPid, startComponent, startSandbox, stopSandbox } from "./sandbox.ts";
+import { RIGHTS } from "./rights.ts";
+import {
+  components,
+  enterAll,
+  sandboxPid,
+  startComponent,
+  startSandbox,
+  stopComponent,
+  stopSandbox,
+} from "./sandbox.ts";
 import { type Layout, NODE_NAMES, type NodeName, SERVER_NAMES, type ServerName } from "./shape.ts";
 
 const READY_WITHIN = 120_000;
-
-/** The rights of the users of fixed shape. */
-const RIGHTS = [
-  binding("token", "cluster-admin"),
-  role("getter", [
-    { apiGroups: [""], resources: ["pods", "pods/exec", "pods/attach"], verbs: ["get"] },
-  ]),
-  binding("getter", "getter"),
-  role("creator", [
-    { apiGroups: [""], resources: ["pods"], verbs: ["get"] },
-    { apiGroups: [""], resources: ["pods/exec", "pods/attach"], verbs: ["create"] },
-  ]),
-  binding("creator", "creator"),
-];
 
 /** How one part of the cluster is. */
 export interface PartStatus {
@@ -56,6 +51,7 @@ export async function up(layout: Layout, say: (line: string) => void): Promise<v
   const built = await build(say);
   const parts = await status(layout);
   if (parts.length > 0 && parts.every(({ ok }) => ok) && readOrUndefined(layout.ready) === await identity(built)) {
+    await giveRights(layout, built);
     return say(`up and well in ${layout.dir}`);
   }
   await down(layout);
@@ -115,8 +111,7 @@ async function prepareFolder(layout: Layout): Promise<void> {
 async function start(layout: Layout, built: Programs): Promise<void> {
   await writeConfiguration(layout);
   await startSandbox(layout);
-  const path = `${built.containerd}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`;
-  const begin = (one: component.Component) => startComponent(layout, one, path);
+  const begin = (one: component.Component) => startComponent(layout, one, programPath(built));
 
   await begin(component.etcd(layout, built));
   const servers = Object.fromEntries(SERVER_NAMES.map((server) => [server, startServer(server)]));
@@ -169,25 +164,34 @@ async function start(layout: Layout, built: Programs): Promise<void> {
   }
 }
 
+/** Ends an API server, calls `meanwhile` when it is gone, starts it anew and waits until it is ready. */
+export async function restartServer(
+  layout: Layout,
+  server: ServerName,
+  meanwhile: () => Promise<void>,
+): Promise<void> {
+  const built = await runningPrograms(layout);
+  const one = component.apiServer(layout, built, server);
+  await stopComponent(layout, one.name);
+  try {
+    await meanwhile();
+  } finally {
+    await startComponent(layout, one, programPath(built));
+  }
+  await until(`API server ${server}`, READY_WITHIN, async () => await serverReady(layout, built, server) || undefined);
+}
+
+/** Where the cluster's programs find others. */
+function programPath(built: Programs): string {
+  return `${built.containerd}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`;
+}
+
 async function giveRights(layout: Layout, built: Programs): Promise<void> {
   const list = JSON.stringify({ apiVersion: "v1", kind: "List", items: RIGHTS });
-  const { code, stderr } = await kubectl(layout, built, ["create", "-f", "-"], { stdin: list });
-  if (code !== 0) throw new GroundError(`The users' rights cannot be created: ${stderr}`);
-}
-
-function role(name: string, rules: unknown[]): Record<string, unknown> {
-  return { apiVersion: "rbac.authorization.k8s.io/v1", kind: "ClusterRole", metadata: { name }, rules };
-}
-
-function binding(user: string, roleName: string): Record<string, unknown> {
-  const apiGroup = "rbac.authorization.k8s.io";
-  return {
-    apiVersion: `${apiGroup}/v1`,
-    kind: "ClusterRoleBinding",
-    metadata: { name: `podwire-test-${user}` },
-    roleRef: { apiGroup, kind: "ClusterRole", name: roleName },
-    subjects: [{ apiGroup, kind: "User", name: user }],
-  };
+  const { code, stderr } = await kubectl(layout, built, ["apply", "--server-side", "--force-conflicts", "-f", "-"], {
+    stdin: list,
+  });
+  if (code !== 0) throw new GroundError(`The users' rights cannot be given: ${stderr}`);
 }
 
 async function serverReady(layout: Layout, built: Programs, server: ServerName): Promise<boolean> {

@@ -16,7 +16,7 @@
  */
 
 import type { Programs } from "./build.ts";
-import { runningPrograms } from "./cluster.ts";
+import { restartServer, runningPrograms } from "./cluster.ts";
 import { GroundError } from "./errors.ts";
 import { run, type RunOptions, type RunResult } from "./process.ts";
 import { IMAGE, Layout, type NodeName, type ServerName, serverUrl, stateDir, type UserName } from "./shape.ts";
@@ -142,6 +142,24 @@ export class Ground {
     const { version, server, user, ...rest } = options;
     const env = { ...this.environment(server, user), ...rest.env };
     return this.run([this.kubectlPath(version), ...args], { ...rest, env });
+  }
+
+  /**
+   * Restarts an API server; `meanwhile` runs between its end and its start. The cluster itself lives on `default`.
+   */
+  async restartServer(server: ServerName, meanwhile: () => Promise<void> = () => Promise.resolve()): Promise<void> {
+    await restartServer(this.#layout, server, meanwhile);
+  }
+
+  /** Creates what a manifest describes, does `work`, and deletes it, whatever happens. */
+  async withObjects<T>(objects: readonly unknown[], work: () => Promise<T>): Promise<T> {
+    const manifest = { stdin: JSON.stringify({ apiVersion: "v1", kind: "List", items: objects }) };
+    await this.#must(["create", "-f", "-"], manifest);
+    try {
+      return await work();
+    } finally {
+      await this.#must(["delete", "-f", "-", "--ignore-not-found", "--wait=false"], manifest);
+    }
   }
 
   /** Creates a pod and waits until it runs. Prefer {@linkcode withPod}, which also deletes it. */

@@ -1,24 +1,21 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { ground, GroundError, SERVER_NAMES, TOKENS, USER_NAMES, type UserName } from "./ground.ts";
 
+/** The subresources that are a session. */
+const SESSIONS = ["pods/exec", "pods/attach", "pods/portforward"] as const;
+
 /** What each user may do, as lists of verbs. */
-const RIGHTS: Record<UserName, Record<"pods" | "pods/exec" | "pods/attach" | "secrets", string[]>> = {
-  admin: {
-    pods: ["get", "create"],
-    "pods/exec": ["get", "create"],
-    "pods/attach": ["get", "create"],
-    secrets: ["get", "create"],
-  },
-  token: {
-    pods: ["get", "create"],
-    "pods/exec": ["get", "create"],
-    "pods/attach": ["get", "create"],
-    secrets: ["get", "create"],
-  },
-  getter: { pods: ["get"], "pods/exec": ["get"], "pods/attach": ["get"], secrets: [] },
-  creator: { pods: ["get"], "pods/exec": ["create"], "pods/attach": ["create"], secrets: [] },
-  nobody: { pods: [], "pods/exec": [], "pods/attach": [], secrets: [] },
+const RIGHTS: Record<UserName, Record<"pods" | "secrets" | typeof SESSIONS[number], string[]>> = {
+  admin: rights(["get", "create"], ["get", "create"], ["get", "create"]),
+  token: rights(["get", "create"], ["get", "create"], ["get", "create"]),
+  getter: rights(["get"], ["get"], []),
+  creator: rights(["get"], ["create"], []),
+  nobody: rights([], [], []),
 };
+
+function rights(pods: string[], sessions: string[], secrets: string[]): typeof RIGHTS[UserName] {
+  return { pods, "pods/exec": sessions, "pods/attach": sessions, "pods/portforward": sessions, secrets };
+}
 
 for (const server of SERVER_NAMES) {
   Deno.test(`the users have their rights at the API server ${server}`, async () => {

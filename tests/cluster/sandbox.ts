@@ -88,6 +88,16 @@ export async function startComponent(layout: Layout, { name, command }: Componen
   await Deno.rename(record, layout.pid(name)); // A reader sees all of it or none.
 }
 
+/** Ends one of the programs inside at once, and waits for its end. Asked nicely, an API server takes a minute to end its streams. */
+export async function stopComponent(layout: Layout, name: string): Promise<void> {
+  const [pid = ""] = (readOrUndefined(layout.pid(name)) ?? "").split(" ");
+  await must([...enterAll(layout), "kill", "-KILL", pid]);
+  await until(`${name} to end`, 10_000, () => {
+    const running = components(layout).find((one) => one.name === name)?.running;
+    return Promise.resolve(running ? undefined : true);
+  });
+}
+
 /** The recorded components, and whether each still runs. */
 export function components(layout: Layout): { readonly name: string; readonly running: boolean }[] {
   return [...Deno.readDirSync(`${layout.dir}/pid`)].map(({ name }) => {

@@ -69,8 +69,8 @@ export const NODE_NAMES = Object.keys(NODES) as readonly NodeName[];
  *
  * - `admin`: client certificate, group `system:masters`
  * - `token`: bearer token, `cluster-admin`
- * - `getter`: bearer token, may `get` pods, pods/exec and pods/attach
- * - `creator`: bearer token, may `get` pods and `create` pods/exec and pods/attach
+ * - `getter`: bearer token, may `get` pods, pods/exec, pods/attach and pods/portforward
+ * - `creator`: bearer token, may `get` pods and `create` pods/exec, pods/attach and pods/portforward
  * - `nobody`: bearer token, may do nothing
  */
 export const USER_NAMES = ["admin", "token", "getter", "creator", "nobody"] as const;
