@@ -106,7 +106,8 @@ export class ByteQueue {
    * @throws The reason of {@linkcode ByteQueue.fail}.
    */
   async read(into: Uint8Array): Promise<number | null> {
-    return await this.ready() ? this.#take(into) : null;
+    await this.ready();
+    return this.#size > 0 ? this.#take(into) : null; // Somebody else may have cancelled since it was ready.
   }
 
   /**
@@ -134,9 +135,9 @@ export class ByteQueue {
     return new ReadableStream({
       type: "bytes",
       pull: async (controller) => {
-        const more = await this.ready();
+        await this.ready();
         const view = controller.byobRequest?.view;
-        if (!more) {
+        if (this.#size === 0) {
           controller.close();
           controller.byobRequest?.respond(0);
         } else if (view) {

@@ -221,3 +221,23 @@ Deno.test("ByteQueue grows with what waits in it, never beyond its capacity, and
     assertEquals([read, received.every((byte, i) => byte === payload[i])], [payload.length, true], `${capacity}`);
   }
 });
+
+Deno.test("ByteQueue.read() that is about to take what a cancel drops is at the end", async () => {
+  const queue = new ByteQueue();
+  queue.write(new Uint8Array(2));
+  const reading = queue.read(new Uint8Array(4));
+  queue.cancel();
+  assertEquals(await reading, null);
+});
+
+Deno.test("ByteQueue.readable() hands out what there is or ends, whenever a cancel comes", async () => {
+  for (let turns = 0; turns < 8; turns++) {
+    const queue = new ByteQueue();
+    queue.write(new Uint8Array(2));
+    const reading = queue.readable().getReader().read();
+    for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+    queue.cancel();
+    const { done, value } = await reading;
+    assertEquals(done ? 0 : value.length, done ? 0 : 2, `after ${turns} turns`);
+  }
+});
