@@ -136,7 +136,7 @@ export const FORWARDS: readonly Forward[] = [
   // Rights, and the switch for the wire.
   { args: ["one", "18080:8080"], user: "token", opens: 2, visit: [`${here}:18080/`] },
   { args: ["one", "18080:8080"], user: "getter" },
-  { args: ["one", "18080:8080"], user: "creator" },
+  { args: ["one", "18080:8080"], user: "creator", opens: 2, visit: [`${here}:18080/`] },
   { args: ["one", "18080:8080"], user: "nobody" },
   { args: ["one", "18080:8080"], webSockets: "False", opens: 2, visit: [`${here}:18080/`] },
   { args: ["one", "18080:8080"], user: "getter", webSockets: "false" },

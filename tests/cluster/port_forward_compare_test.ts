@@ -109,7 +109,6 @@ async function withFixtures(
     await must(cluster, ["wait", "--for=condition=Ready", "pod/one", "pod/plain", ...n]);
     await must(cluster, ["wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/ended", ...n]);
     await must(cluster, ["wait", "--for=jsonpath={.status.readyReplicas}=1", "deployment/web", "sts/web", ...n]);
-    await using _taken = await occupy(cluster, 18070);
     await work(namespace);
   } finally {
     await must(cluster, ["delete", "namespace", namespace, "--wait=false"]);
@@ -157,7 +156,11 @@ async function run(
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  const timer = setTimeout(() => child.kill("SIGKILL"), 60_000);
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    child.kill("SIGKILL");
+  }, 60_000);
   const stderr = new Response(child.stderr).text();
   let stdout = "";
   const lines = (start: string) => stdout.split("\n").filter((line) => line.startsWith(start)).length;
@@ -182,6 +185,7 @@ async function run(
     }
     await readUntil(() => false);
     const { code } = await child.status;
+    assert(!late, `${program.join(" ")} has not ended within a minute: ${stdout}`);
     return { code, stdout, stderr: await stderr };
   } finally {
     clearTimeout(timer);
@@ -214,23 +218,70 @@ function compare(difference: Difference | undefined, theirs: Ended, ours: Ended)
   assertEquals(codes, difference?.code ?? { kubectl: theirs.code, podwire: theirs.code }, "exit codes");
 }
 
-for (const { server, node } of ROWS) {
-  Deno.test(`podwire port-forward does as kubectl does on ${server}/${node}`, async (t) => {
+/** A command line with the local ports of its row: 18080 is 18180 on the second, so that the rows can run at the same time. */
+function onRow(row: number, forward: Forward): Forward {
+  const shift = (text: string) => text.replaceAll(/\b180(?=\d\d\b)/g, `18${row}`);
+  return { ...forward, args: forward.args.map(shift), ...(forward.visit && { visit: forward.visit.map(shift) }) };
+}
+
+/** What {@linkcode onRow} would have left alone. */
+function offRow(row: number, { code, stdout, stderr }: Ended): Ended {
+  const shift = (text: string) => text.replaceAll(new RegExp(`\\b18${row}(?=\\d\\d\\b)`, "g"), "180");
+  return { code, stdout: shift(stdout), stderr: shift(stderr) };
+}
+
+/** Whether a command line listens on a port that other rows listen on too: not on one of its own or on any free one. */
+function sharesPorts({ args, opens }: Forward): boolean {
+  return opens !== undefined && !args.some((text) => /^(180|0?:)/.test(text));
+}
+
+const sanitizers = { sanitizeOps: false, sanitizeResources: false, sanitizeExit: false }; // Steps that run at once cannot have them.
+
+Deno.test({
+  name: "podwire port-forward does as kubectl does on every row",
+  ...sanitizers,
+  async fn(t) {
     const cluster = await ground();
     const kubectl = [cluster.kubectlPath("1.36")];
     const cli = new URL("cli.ts", ROOT).pathname;
     const podwire = [Deno.execPath(), "run", "-A", "--no-check", ...await denoFlags(), cli];
-    await withFixtures(cluster, node, async (namespace) => {
-      for (const forward of FORWARDS) {
-        const { args, user, webSockets, signal } = forward;
-        const more = [user, webSockets, signal].filter((text) => text !== undefined);
-        const line = `${args.join(" ")}${more.map((text) => ` (${text})`).join("")}`;
-        await t.step(line || "(no arguments)", async () => {
-          const theirs = await run(cluster, kubectl, forward, server, namespace, true);
-          const ours = await run(cluster, podwire, forward, server, namespace, false);
-          compare(FORWARD_DIFFERENCES.find((difference) => difference.args.test(line)), theirs, ours);
-        });
-      }
-    });
-  });
-}
+    let lastShared: Promise<unknown> = Promise.resolve();
+    /** Runs one command line with both programs, alone among those that share its ports. */
+    const both = async (forward: Forward, row: number, server: ServerName, namespace: string) => {
+      const work = async () => {
+        const mine = onRow(row, forward);
+        const theirs = await run(cluster, kubectl, mine, server, namespace, true);
+        return { theirs, ours: await run(cluster, podwire, mine, server, namespace, false) };
+      };
+      if (!sharesPorts(forward)) return await work();
+      const result = lastShared.then(work);
+      lastShared = result.catch(() => {});
+      return await result;
+    };
+    const rows = ROWS.map(({ server, node }, row) =>
+      t.step({
+        name: `${server}/${node}`,
+        ...sanitizers,
+        fn: (t) =>
+          withFixtures(cluster, node, async (namespace) => {
+            await using _taken = await occupy(cluster, Number(`18${row}70`));
+            for (const forward of FORWARDS) {
+              const { args, user, webSockets, signal } = forward;
+              const more = [user, webSockets, signal].filter((text) => text !== undefined);
+              const line = `${args.join(" ")}${more.map((text) => ` (${text})`).join("")}`;
+              await t.step({
+                name: line || "(no arguments)",
+                ...sanitizers,
+                async fn() {
+                  const { theirs, ours } = await both(forward, row, server, namespace);
+                  const difference = FORWARD_DIFFERENCES.find((difference) => difference.args.test(line));
+                  compare(difference, offRow(row, theirs), offRow(row, ours));
+                },
+              });
+            }
+          }),
+      })
+    );
+    await Promise.all(rows);
+  },
+});
