@@ -35,6 +35,11 @@ async function* sources(folder: URL): AsyncGenerator<Source> {
   }
 }
 
+Deno.test("the rooms are the folders of lib", async () => {
+  const folders = await Array.fromAsync(Deno.readDir(new URL("lib/", ROOT)), ({ name }) => name);
+  assertEquals(folders.sort(), [...ROOMS].sort());
+});
+
 Deno.test("a room imports only from rooms above it, and only their mod.ts", async () => {
   let seen = 0;
   for await (const { path, imports } of sources(new URL("lib/", ROOT))) {

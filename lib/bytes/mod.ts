@@ -4,11 +4,15 @@
  *
  * @module
  */
+export { concat } from "./concat.ts";
 export type { Duplex } from "./duplex.ts";
 export { readEnvironment } from "./environment.ts";
 export { PodwireError } from "./errors.ts";
+export { hasToken } from "./has_token.ts";
 export { Heartbeat, type HeartbeatTarget, type PingOptions } from "./heartbeat.ts";
 export { maskPath } from "./mask_path.ts";
 export { MAX_DELAY } from "./max_delay.ts";
+export { pause } from "./pause.ts";
 export { ByteQueue, type ByteQueueOptions } from "./queue.ts";
 export { duplexPair } from "./pair.ts";
+export { readRefusal } from "./refusal.ts";

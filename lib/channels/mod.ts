@@ -6,6 +6,7 @@
  */
 export {
   Channel,
+  hasJsonStatus,
   isRemoteCommandProtocol,
   REMOTE_COMMAND_PROTOCOLS,
   type RemoteCommandProtocol,

@@ -113,6 +113,11 @@ export class RemoteCommandSession {
     return this.#wire.protocol;
   }
 
+  /** What the server has said so far about how the command ended, as it came. */
+  get statusText(): string {
+    return this.#status.text;
+  }
+
   /**
    * Why no more input can be written; resolves when the session has ended: with a
    * {@linkcode StdinClosedError} if the server said how the command did, else with what broke.
@@ -197,9 +202,10 @@ export class RemoteCommandSession {
       // The server may have answered before it closed: what it said counts more than the failed
       // write, and an end without an answer has the write's own cause.
       throw await this.ended;
+    } finally {
+      this.#unsent -= part.length;
     }
     if (!taken) throw new StdinClosedError(this.#bytesSent);
-    this.#unsent -= part.length;
     this.#lastSent = performance.now();
     this.#bytesSent += part.length;
   }

@@ -106,7 +106,7 @@ export function exitCodeOf(status: Status): number {
   if (status.status === "Success") return 0;
   if (status.status !== "Failure") {
     throw new ChannelProtocolError(
-      "error stream protocol error: unknown error",
+      `error stream protocol error: unknown error: the status is ${JSON.stringify(status.status ?? "").slice(0, 80)}`,
     );
   }
   if (status.reason !== "NonZeroExitCode") throw new RemoteCommandError(status);
@@ -122,7 +122,7 @@ export function exitCodeOf(status: Status): number {
     );
   }
   const code = /^\d+$/.test(cause.message ?? "") ? Number(cause.message) : NaN;
-  if (!(code <= 255)) {
+  if (!(code >= 1 && code <= 255)) { // 0 is no failure.
     throw new ChannelProtocolError(
       `error stream protocol error: invalid exit code value ${JSON.stringify(cause.message ?? "")}`,
     );

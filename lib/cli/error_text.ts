@@ -38,7 +38,7 @@ function recognizedText(error: unknown, server: URL | undefined): string | undef
     return server?.href === DEFAULT_SERVER ? `${text}\n${NO_SERVER_HINT}` : text;
   }
   if (error instanceof DOMException && error.name === "TimeoutError") {
-    return "Unable to connect to the server: no answer within --request-timeout";
+    return `Unable to connect to the server: no answer${server ? ` from ${server.host}` : ""} within --request-timeout`;
   }
   return undefined;
 }

@@ -7,8 +7,10 @@ import { PodwireError } from "../bytes/mod.ts";
 import {
   chooseContainer,
   type Cluster,
+  type FindUdpPod,
   type ForwardedPort,
   forwardUdp,
+  isForwardable,
   mapPorts,
   type PodObject,
   type PortForward,
@@ -74,6 +76,7 @@ export class ForwardSession implements AsyncDisposable {
     this.#signal.addEventListener("abort", abort, { once: true });
     try {
       this.#forward = await this.#cluster.portForward(target, {
+        pod: this.#plan.pod,
         reconnect,
         timeout,
         signal: dialing.signal,
@@ -146,13 +149,10 @@ export class ForwardSession implements AsyncDisposable {
 
   async #listenUdp(address: SocketAddress, { local, remote }: ForwardedPort): Promise<SocketAddress> {
     if ("path" in address) throw new UsageError("a unix socket cannot stand for a UDP port"); // Refused before.
-    const { pod } = this.#plan;
-    const { name, namespace = this.#cluster.namespace } = pod.metadata;
     let localPort = String(local);
-    const listener = await forwardUdp(this.#cluster.pod(name, { namespace }), {
+    const listener = await forwardUdp(this.#findPod(), {
       ...address,
       target: remote,
-      container: chooseContainer(pod).container.name,
       signal: this.#signal,
       onEvent: (event) => {
         if (!this.#signal.aborted) this.#report.udpEvent(event, localPort, remote);
@@ -161,6 +161,18 @@ export class ForwardSession implements AsyncDisposable {
     localPort = localName(listener.address);
     this.#udp.push({ listener, remote });
     return listener.address;
+  }
+
+  /** The plan's pod at first; the target's next one when that has failed. */
+  #findPod(): FindUdpPod {
+    const { target, reconnect, timeout } = this.#plan;
+    let first: PodObject | undefined = this.#plan.pod;
+    return async ({ signal }) => {
+      const pod = first ?? await this.#cluster.resolvePod(target, { timeout, signal, accept: isForwardable });
+      first = reconnect ? undefined : pod;
+      const { name, namespace = this.#cluster.namespace } = pod.metadata;
+      return { pod: this.#cluster.pod(name, { namespace }), container: chooseContainer(pod).container.name };
+    };
   }
 }
 

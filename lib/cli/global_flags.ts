@@ -37,7 +37,8 @@ export const GLOBAL_FLAGS = {
     kind: "string",
     default: "0",
     help:
-      "How long to wait for one request to the server: seconds, or a number and a unit (1s, 2m, 3h). 0 waits for ever",
+      "How long one request to the server may take: seconds, or a number and a unit (1s, 2m, 3h). With 0 only each step of " +
+      "it has a limit: 30s to connect, 60s for the answer to begin or, unless it is a watch or a log, to go on",
   },
   "server": { kind: "string", short: "s", help: "Address and port of the Kubernetes API server" },
   "tls-server-name": {

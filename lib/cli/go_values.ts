@@ -91,7 +91,7 @@ export function parseRequestTimeout(text: string): number {
   } catch (cause) {
     const error = new ValueError(
       "Invalid timeout value. Timeout must be a single integer in seconds, or an integer followed by a " +
-        "corresponding time unit (e.g. 1s | 2m | 3h)",
+        `corresponding time unit (e.g. 1s | 2m | 3h): --request-timeout=${text}`,
     );
     error.cause = cause;
     throw error;

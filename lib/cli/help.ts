@@ -31,9 +31,14 @@ export function commandHelp(command: Command): string {
   const examples = command.examples.map(([purpose, commandLine]) => `  # ${purpose}\n  ${commandLine}\n`);
   return `${command.description}\n\n` +
     `Examples:\n${examples.join("\n")}\n` +
-    `Options:\n${formatFlags(command.flags)}\n` +
-    `Deno's permissions:\n${permissions(command).map((line) => `    ${line}\n`).join("")}\n` +
-    `Usage:\n  podwire ${command.usage} [options]\n\n${OPTIONS_HINT}`;
+    section("Options", formatFlags(command.flags)) +
+    section("Deno's permissions", permissions(command).map((line) => `    ${line}\n`).join("")) +
+    `Usage:\n  podwire ${command.usage}\n\n${OPTIONS_HINT}`;
+}
+
+/** A part of a page, left out if there is nothing to say. */
+function section(title: string, text: string): string {
+  return text === "" ? "" : `${title}:\n${text}\n`;
 }
 
 /** What reaching a cluster takes. */

@@ -22,7 +22,7 @@ export const command = defineCommand({
     "A connection that fails ends alone. When the way to the pod is lost or the pod is replaced, the local ports stay " +
     "open, and new connections go to the pod that is there then.\n\n" +
     "The command ends with Ctrl-C, or when a pod that was asked for by its name is gone for good.",
-  usage: "port-forward TYPE/NAME [LOCAL_PORT:]REMOTE_PORT[/udp] ...",
+  usage: "port-forward TYPE/NAME [LOCAL_PORT:]REMOTE_PORT[/udp] ... [flags]",
   examples: [
     ["Ports 5000 and 6000 of a pod, here under the same numbers", "podwire port-forward pod/web-0 5000 6000"],
     ["Port 5000 of a pod, here as 8888", "podwire port-forward web-0 8888:5000"],

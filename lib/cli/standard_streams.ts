@@ -35,6 +35,15 @@ export async function writeText(sink: ByteSink, text: string): Promise<void> {
   await writeAll(sink, new TextEncoder().encode(text));
 }
 
+/** Writes `text` to stderr at once: what is only queued would be lost at the process's end. */
+export function warn(text: string): void {
+  try {
+    Deno.stderr.writeSync(new TextEncoder().encode(text));
+  } catch {
+    // Nobody is left to be told.
+  }
+}
+
 /** The buffer of one copy, in bytes: fewer and larger writes cost less. */
 const BUFFER_SIZE = 256 * 1024;
 

@@ -31,7 +31,9 @@ export const command = defineCommand({
 
   async run({ flags, words, connect, requestOptions }) {
     if (words.length > 0 && !flags.client) throw new UsageError(`extra arguments: [${words.join(" ")}]`);
-    if (!["", "json", "yaml"].includes(flags.output)) throw new UsageError("--output must be 'yaml' or 'json'");
+    if (!["", "json", "yaml"].includes(flags.output)) {
+      throw new UsageError(`--output must be 'yaml' or 'json', not ${JSON.stringify(flags.output)}`);
+    }
 
     const arch = { x86_64: "amd64", aarch64: "arm64" }[Deno.build.arch]; // As Go, and so the server, names them.
     const clientVersion = {

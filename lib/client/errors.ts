@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { PodwireError } from "../bytes/mod.ts";
+import { PodwireError, readRefusal } from "../bytes/mod.ts";
 import type { Status } from "../channels/mod.ts";
 
 /** The API server answered a request with an error. */
@@ -27,9 +27,17 @@ export class ApiError extends PodwireError {
     return this.status.reason ?? "";
   }
 
-  /** Reads the answer's body, at most 64 KiB of it, as a `Status` if it is one. */
-  static async from(response: Response): Promise<ApiError> {
-    return new ApiError(response.status, readStatus(await readText(response), response.status, response.statusText));
+  /**
+   * Reads the answer's body, at most 64 KiB of it and as far as it comes, as a `Status` if it is one.
+   *
+   * @throws The reason of `options.signal`.
+   */
+  static async from(
+    response: Response,
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<ApiError> {
+    const { status, statusText, body } = response;
+    return new ApiError(status, readStatus(await readRefusal(body, options.signal), status, statusText));
   }
 }
 
@@ -53,7 +61,8 @@ export interface Refusal {
 /**
  * The server refused to open a stream: it answered an upgrade request with something
  * other than a proper `101 Switching Protocols`. Nothing has been run and no input has
- * been taken, so another wire may be tried. Where one was, this is the last one's refusal, and its `cause` the first one's.
+ * been taken, so another wire may be tried (kubectl does so too after a 101 to something else, code 101, though nobody knows
+ * what such a server has done). Where one was, this is the last one's refusal, and its `cause` the first one's.
  */
 export class UpgradeError extends PodwireError {
   /** The class's name. */
@@ -135,17 +144,4 @@ function readStatus(body: string, code: number, statusText: string): Status {
   const status = parseStatusBody(body);
   if (status) return status;
   return { status: "Failure", message: body.trim() || `${code} ${statusText}`.trim(), code };
-}
-
-const MAX_ERROR_BODY = 64 * 1024;
-
-async function readText(response: Response): Promise<string> {
-  if (!response.body) return "";
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of response.body) {
-    text += decoder.decode(chunk, { stream: true });
-    if (text.length >= MAX_ERROR_BODY) break;
-  }
-  return text;
 }

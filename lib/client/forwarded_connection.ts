@@ -196,7 +196,7 @@ export class ForwardedConnection implements Duplex, AsyncDisposable {
     return incoming.peek();
   }
 
-  /** The server does not take the connection. Why, it may still say, and need not end the saying (I27). */
+  /** The server does not take the connection. Why, it may still say, and need not end the saying. */
   async #refused(reason: unknown): Promise<void> {
     await this.#verdict();
     this.#pair.reset();

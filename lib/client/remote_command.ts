@@ -12,9 +12,12 @@ import {
 } from "../channels/mod.ts";
 import type { UpgradeError } from "./errors.ts";
 import { watchInput } from "./input_watch.ts";
-import { readStandardInput, writeStandardStream } from "./stdio.ts";
+import { checkStandardInput, checkStandardOutput, readStandardInput, writeStandardStream } from "./stdio.ts";
 
-/** What a stream of a remote command is connected to, as in `Deno.CommandOptions`. */
+/**
+ * What a stream of a remote command is connected to, as in `Deno.CommandOptions`; the defaults are others. Inherited input
+ * is one command's at a time, and nobody's after a command that ended before its input did.
+ */
 export type Stdio = "piped" | "inherit" | "null";
 
 /** Options of exec and attach. */
@@ -89,10 +92,12 @@ export class RemoteCommand {
   }
 
   /**
-   * Starts the command.
+   * Starts the command. Output that is piped, as it is unless the options say otherwise, has to be read: what nobody reads
+   * stops the command in the end.
    *
    * @throws {UpgradeError} If the server refuses.
    * @throws {DialError} If the server cannot be reached.
+   * @throws {TypeError} If a standard stream of this process cannot be inherited.
    */
   async spawn(): Promise<RemoteProcess> {
     const options = this.#options;
@@ -100,13 +105,20 @@ export class RemoteCommand {
     const tty = options.tty ?? false;
     const stdout = options.stdout ?? "piped";
     const stderr = options.stderr ?? "piped";
+    if (options.stdin === "inherit") checkStandardInput();
+    if (stdout === "inherit" || stderr === "inherit") checkStandardOutput();
     const opened = await this.#open({
       stdin: (options.stdin ?? "null") !== "null",
       stdout: stdout !== "null" || stderr === "null" || tty, // A server wants at least one.
       stderr: stderr !== "null" && !tty,
       tty,
     }, options.signal);
-    return new RemoteProcess(opened, options);
+    try {
+      return new RemoteProcess(opened, options);
+    } catch (error) {
+      opened.wire.abort(error); // Another command took stdin meanwhile.
+      throw error;
+    }
   }
 
   /**
@@ -174,7 +186,10 @@ export class RemoteProcess implements AsyncDisposable {
       if (stdio === "null") return queue.cancel();
       const readable = queue.readable();
       if (stdio === "piped") return readable;
-      pipes.push(writeStandardStream(name, readable));
+      const written = writeStandardStream(name, readable);
+      // Output that cannot be written ends the session: nobody would learn what is missing.
+      written.catch((error) => session.abort(error));
+      pipes.push(written);
     };
     this.#stdout = output(session.stdout, options.stdout ?? "piped", "stdout") ?? undefined;
     this.#stderr = output(session.stderr, options.stderr ?? "piped", "stderr") ?? undefined;

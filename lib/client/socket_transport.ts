@@ -3,19 +3,38 @@
  *
  * @module
  */
+import { readEnvironment } from "../bytes/mod.ts";
 import {
   createDialer,
   type Dialer,
   type Endpoint,
   HttpConnection,
   type HttpRequest,
+  type HttpResponse,
   type Upgraded,
   UpgradeRefusedError,
 } from "../dial/mod.ts";
 import type { ClusterAccess } from "../kubeconfig/mod.ts";
 import { ClientHandshake, type MessageSocket, WebSocketConnection, WebSocketHandshakeError } from "../websocket/mod.ts";
 import { type Refusal, UpgradeError } from "./errors.ts";
-import type { ApiRequest, SpdyRequest, SpdyUpgrade, Transport, WebSocketRequest } from "./transport.ts";
+import {
+  type ApiRequest,
+  isLongRunning,
+  type SpdyRequest,
+  type SpdyUpgrade,
+  type Transport,
+  type WebSocketRequest,
+} from "./transport.ts";
+
+/** A request to pass on: its body may come in pieces. */
+export interface ForwardedRequest extends Omit<ApiRequest, "body"> {
+  /** The body. In pieces it is sent in chunks, unless the header fields have its `Content-Length`. */
+  readonly body?: Uint8Array | AsyncIterable<Uint8Array>;
+  /** How long the answer's head may take, in milliseconds. Default: as the transport's options say. */
+  readonly timeout?: number;
+  /** How long the next piece of the answer's body may take, in milliseconds. Default: for ever. */
+  readonly bodyTimeout?: number;
+}
 
 /** Options of a {@linkcode SocketTransport}. */
 export interface SocketTransportOptions {
@@ -67,25 +86,47 @@ export class SocketTransport implements Transport {
 
   /** Sends a request; a GET is sent again if the connection turns out to have been closed while it was idle. */
   async request(request: ApiRequest): Promise<Response> {
-    const options = { ...this.#options, ...(request.signal && { signal: request.signal }) };
+    const limit = !isLongRunning(request.path) && { bodyTimeout: this.#options.timeout ?? 60_000 };
+    return toResponse(await this.exchange({ ...request, ...limit }));
+  }
+
+  /** As {@linkcode SocketTransport.request}, with the answer as it came. */
+  async exchange(request: ForwardedRequest): Promise<HttpResponse> {
+    const { signal, timeout, bodyTimeout } = request;
+    const options = {
+      ...this.#options,
+      ...(timeout !== undefined && { timeout }),
+      ...(bodyTimeout !== undefined && { bodyTimeout }),
+      ...(signal && { signal }),
+    };
     const message = this.#message(request);
-    const idle = this.#takeIdle();
+    const repeatable = request.method === "GET" && request.body === undefined;
+    const idle = this.#takeIdle(repeatable ? Infinity : FRESH);
     if (idle) {
       try {
-        return toResponse(await idle.request(message, options));
+        return await idle.request(message, options);
       } catch (error) {
-        this.#drop(idle);
-        request.signal?.throwIfAborted();
-        if (request.method !== "GET") throw error;
+        if (!repeatable || !idle.endedUnanswered) throw error;
       }
     }
-    const connection = await this.#open(request.signal);
-    try {
-      return toResponse(await connection.request(message, options));
-    } catch (error) {
-      this.#drop(connection);
-      throw error;
-    }
+    const connection = await this.#open(signal);
+    const answer = connection.request(message, options);
+    // Only now that it is busy: no other request must find it idle.
+    this.#connections.set(connection, performance.now());
+    return await answer;
+  }
+
+  /**
+   * Sends a request for an upgrade, on an idle connection if there is one; resolves with the stream if the server agrees, else
+   * with its answer.
+   */
+  async negotiate(request: ForwardedRequest): Promise<Upgraded | HttpResponse> {
+    const { signal } = request;
+    const connection = this.#takeIdle(FRESH) ?? await this.#open(signal);
+    this.#connections.delete(connection); // From here on it belongs to the stream.
+    const answer = await connection.negotiate(this.#message(request), { ...this.#options, ...(signal && { signal }) });
+    if ("body" in answer) this.#connections.set(connection, performance.now()); // No stream: it may be used again.
+    return answer;
   }
 
   /** Opens a WebSocket, on an idle connection if there is one. */
@@ -111,6 +152,13 @@ export class SocketTransport implements Transport {
     duplex.close();
     const offered = request.protocols.join(" ");
     throw refused(request, "spdy", `invalid protocol, expected one of [${offered}], got ${JSON.stringify(protocol)}`);
+  }
+
+  /** Closes idle connections: the next request shakes hands anew. */
+  closeIdle(): void {
+    for (const connection of this.#connections.keys()) {
+      if (connection.reusable) this.#drop(connection);
+    }
   }
 
   /** Closes idle connections, and those whose answer nobody has read to the end. */
@@ -145,6 +193,7 @@ export class SocketTransport implements Transport {
     const now = performance.now();
     for (const [connection, used] of this.#connections) {
       if (connection.closed) this.#connections.delete(connection);
+      else if (connection.reusable && now - used > FORGOTTEN) this.#drop(connection);
       if (!connection.reusable || now - used > maxAge) continue;
       this.#connections.set(connection, now);
       return connection;
@@ -153,9 +202,7 @@ export class SocketTransport implements Transport {
   }
 
   async #open(signal: AbortSignal | undefined): Promise<HttpConnection> {
-    const connection = new HttpConnection(await this.#dialer(this.#endpoint, signal ? { signal } : {}));
-    this.#connections.set(connection, performance.now());
-    return connection;
+    return new HttpConnection(await this.#dialer(this.#endpoint, signal ? { signal } : {}));
   }
 
   #drop(connection: HttpConnection): void {
@@ -163,7 +210,7 @@ export class SocketTransport implements Transport {
     this.#connections.delete(connection);
   }
 
-  #message(request: Pick<ApiRequest, "method" | "path" | "headers" | "body">): HttpRequest {
+  #message(request: Pick<ForwardedRequest, "method" | "path" | "headers" | "body">): HttpRequest {
     return {
       method: request.method,
       target: this.#server.pathname.replace(/\/$/, "") + request.path,
@@ -175,6 +222,9 @@ export class SocketTransport implements Transport {
 
 /** So long after its last request an idle connection is surely still open, in milliseconds. */
 const FRESH = 5_000;
+
+/** So long after its last request nobody waits for an idle connection, as in Go's client, in milliseconds. */
+const FORGOTTEN = 90_000;
 
 /** As client-go's heartbeat (`tools/remotecommand/websocket.go`), in milliseconds. */
 const PING = { interval: 5_000, timeout: 60_000 };
@@ -209,13 +259,4 @@ function toResponse(answer: Awaited<ReturnType<HttpConnection["request"]>>): Res
   const { status, statusText, headers, body } = answer;
   const empty = status === 204 || status === 205 || status === 304;
   return new Response(empty ? null : body, { status, statusText, headers });
-}
-
-/** An environment variable that this program may read; one that it may not counts as unset. */
-function readEnvironment(name: string): string | undefined {
-  if ("Deno" in globalThis) {
-    const { state } = Deno.permissions.querySync({ name: "env", variable: name });
-    return state === "granted" ? Deno.env.get(name) : undefined;
-  }
-  return (globalThis as { process?: { env?: Record<string, string> } }).process?.env?.[name];
 }

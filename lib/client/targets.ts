@@ -4,9 +4,11 @@
  *
  * @module
  */
+import { pause } from "../bytes/mod.ts";
+import type { Status } from "../channels/mod.ts";
 import { ApiError, TargetError } from "./errors.ts";
 import type { ContainerSpec, LabelSelector, ObjectMeta, PodObject } from "./objects.ts";
-import { watch } from "./watch.ts";
+import { watch, type WatchEvent } from "./watch.ts";
 
 /** The part of a cluster that finding a pod takes. */
 export interface ObjectReader {
@@ -86,15 +88,11 @@ export async function resolvePod(
   const { type, name } = parseTarget(target);
   const base = `${type.prefix}/namespaces/${encodeURIComponent(options.namespace)}`;
   const path = `${base}/${type.plural}/${encodeURIComponent(name)}`;
-  const get = { ...(options.signal && { signal: options.signal }) };
   if (type === POD) return await getNamespaced<PodObject>(reader, path, options);
   const owner = await getNamespaced<Owner>(reader, path, options);
   const selector = selectorOf(type, owner);
   const pods = `/api/v1/namespaces/${encodeURIComponent(options.namespace)}/pods`;
-  const list = await reader.get<PodList>(pods, { ...get, query: new URLSearchParams({ labelSelector: selector }) });
-  const best = list.items.filter((pod) => accepts(pod, options)).toSorted(compareActivity)[0];
-  if (best) return best;
-  return await waitForPod(reader, pods, selector, list.metadata?.resourceVersion ?? "", options);
+  return await firstPod(reader, pods, selector, options);
 }
 
 function accepts(pod: PodObject, { accept }: ResolvePodOptions): boolean {
@@ -109,7 +107,7 @@ async function getNamespaced<T>(reader: ObjectReader, path: string, options: Res
   } catch (error) {
     if (!(error instanceof ApiError) || error.code !== 404) throw error;
     const response = await reader.request(`/api/v1/namespaces/${encodeURIComponent(options.namespace)}`, get);
-    if (response.status === 404) throw await ApiError.from(response);
+    if (response.status === 404) throw await ApiError.from(response, options);
     await response.body?.cancel(); // It is there, or the caller may not know: the first answer counts.
     throw error;
   }
@@ -208,25 +206,51 @@ function created(pod: PodObject): number {
   return pod.metadata.creationTimestamp ? Date.parse(pod.metadata.creationTimestamp) : Infinity;
 }
 
-/** Watches until the first pod appears or changes. */
-async function waitForPod(
+/** The best of the pods that are there, or the first to appear. */
+async function firstPod(
   reader: ObjectReader,
   path: string,
   selector: string,
-  resourceVersion: string,
   options: ResolvePodOptions,
 ): Promise<PodObject> {
   const deadline = AbortSignal.timeout(options.timeout ?? 60_000);
   const signal = options.signal ? AbortSignal.any([deadline, options.signal]) : deadline;
-  const query = { labelSelector: selector, resourceVersion };
+  const labelSelector = selector;
   try {
-    for await (const { type, object } of watch<PodObject>(reader.request.bind(reader), path, query, signal)) {
-      if ((type === "ADDED" || type === "MODIFIED") && accepts(object, options)) return object;
+    for (;;) {
+      const list = await reader.get<PodList>(path, { query: new URLSearchParams({ labelSelector }), signal });
+      const best = list.items.filter((pod) => accepts(pod, options)).toSorted(compareActivity)[0];
+      if (best) return best;
+      const query = { labelSelector, resourceVersion: list.metadata?.resourceVersion ?? "" };
+      const found = await nextPod(watch(reader.request.bind(reader), path, query, signal), options);
+      if (found) return found;
+      await pause(RETRY, signal);
+      signal.throwIfAborted();
     }
   } catch (error) {
     if (!deadline.aborted || options.signal?.aborted) throw error;
+    throw new TargetError("timed out waiting for the condition");
   }
-  throw new TargetError("timed out waiting for the condition");
+}
+
+/** Between the end of a watch and the next one, in milliseconds. */
+const RETRY = 500;
+
+/** The first pod of a watch that appears or changes; `undefined` if the watch ends, as a server's does every few minutes. */
+async function nextPod(
+  events: AsyncIterable<WatchEvent<PodObject | Status>>,
+  options: ResolvePodOptions,
+): Promise<PodObject | undefined> {
+  for await (const { type, object } of events) {
+    if (type === "ERROR") {
+      const status = object as Status;
+      if (status.code === 410) return undefined; // The version is too old by now.
+      throw new ApiError(status.code ?? 0, status);
+    }
+    const pod = object as PodObject;
+    if ((type === "ADDED" || type === "MODIFIED") && accepts(pod, options)) return pod;
+  }
+  return undefined;
 }
 
 /**
@@ -239,6 +263,11 @@ export function refuseCompleted(pod: PodObject, action: string): void {
   if (phase === "Succeeded" || phase === "Failed") {
     throw new TargetError(`cannot ${action} a container in a completed pod; current phase is ${phase}`);
   }
+}
+
+/** Whether a pod can be forwarded to, and for longer than it takes to end. */
+export function isForwardable(pod: PodObject): boolean {
+  return pod.status?.phase === "Running" && !pod.metadata.deletionTimestamp;
 }
 
 /** A container that was chosen, and whether the choice should be told. */

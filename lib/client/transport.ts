@@ -83,3 +83,13 @@ export interface Transport {
   /** Closes idle connections; what is under way goes on. */
   close(): void;
 }
+
+/**
+ * Whether the answer to a request for `path` may pause for as long as it likes: a watch, a log, and what is behind a
+ * proxy (apiserver `pkg/server/filters/longrunning.go`, as kube-apiserver sets it up).
+ */
+export function isLongRunning(path: string): boolean {
+  const [pathname = "", query = ""] = path.split("?", 2);
+  const watch = new URLSearchParams(query).get("watch");
+  return watch !== null && !/^(false|0)$/i.test(watch) || /\/(pods\/[^/]+\/log$|proxy(\/|$))/.test(pathname);
+}

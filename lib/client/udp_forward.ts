@@ -5,11 +5,17 @@
  * @module
  */
 import type { Socket } from "node:dgram";
+import { PodwireError } from "../bytes/mod.ts";
 import type { Pod } from "./pod.ts";
 import { findUdpHelper, UDP_HELPERS, UdpForwardError, type UdpHelper } from "./udp_helper.ts";
-import { UdpPeer } from "./udp_peer.ts";
+import { UdpPeer, type UdpPlace } from "./udp_peer.ts";
 
 export { UdpForwardError } from "./udp_helper.ts";
+
+/** Finds the pod to forward to: at the beginning, and whenever the way to the last one has failed. */
+export type FindUdpPod = (
+  options: { readonly signal: AbortSignal },
+) => Promise<{ readonly pod: Pod; readonly container?: string }>;
 
 /** Options of {@linkcode forwardUdp}. */
 export interface UdpForwardOptions {
@@ -19,7 +25,7 @@ export interface UdpForwardOptions {
   readonly port: number;
   /** The port in the pod, on 127.0.0.1. */
   readonly target: number;
-  /** The container whose programs are used; without it the server takes the pod's only one. */
+  /** The container of a given pod whose programs are used; without it the server takes the only one. */
   readonly container?: string;
   /** Ends the forward. */
   readonly signal?: AbortSignal;
@@ -94,6 +100,7 @@ const RETRY_AFTER = 1_000;
  * command there: perl, python3, or `dd` with socat, bash or BusyBox's nc. Datagrams keep their boundaries both ways.
  * As everywhere with UDP, one for which there is no room is dropped.
  *
+ * @param pod The pod; or how to find it, for a forward that outlives it.
  * @throws {UdpForwardError} If the container has no helper, or the local port is not to be had.
  * @throws {UpgradeError} If the server refuses to run commands in the pod.
  *
@@ -109,28 +116,32 @@ const RETRY_AFTER = 1_000;
  * }
  * ```
  */
-export function forwardUdp(pod: Pod, options: UdpForwardOptions): Promise<UdpListener> {
+export function forwardUdp(pod: Pod | FindUdpPod, options: UdpForwardOptions): Promise<UdpListener> {
   return forwardUdpWithin(LIMITS, pod, options);
 }
 
 /** {@linkcode forwardUdp} with other limits, for tests. */
 export async function forwardUdpWithin(
   limits: Partial<UdpForwardLimits>,
-  pod: Pod,
+  pod: Pod | FindUdpPod,
   options: UdpForwardOptions,
 ): Promise<UdpListener> {
   const { container, signal, hostname = "127.0.0.1", port, target } = options;
   signal?.throwIfAborted();
   if (!Number.isInteger(target) || target < 1 || target > 65_535) throw new TypeError(`not a port: ${target}`);
   const { helpers, ...bounds } = { ...LIMITS, ...limits };
-  const helper = await findUdpHelper(pod, helpers, {
-    ...(container !== undefined && { container }),
-    ...(signal && { signal }),
-  });
-  const socket = await bind(hostname, port);
-  const listener = new Listener(socket, pod, helper, bounds, options);
-  options.onEvent?.({ type: "helper", name: helper.name });
-  return listener;
+  const findPod: FindUdpPod = typeof pod === "function"
+    ? pod
+    : () => Promise.resolve({ pod, ...(container !== undefined && { container }) });
+  const find = async (signal: AbortSignal): Promise<UdpPlace> => {
+    const found = await findPod({ signal });
+    const { container } = found;
+    const helper = await findUdpHelper(found.pod, helpers, { ...(container !== undefined && { container }), signal });
+    options.onEvent?.({ type: "helper", name: helper.name });
+    return { ...found, helper };
+  };
+  const place = await find(signal ?? new AbortController().signal);
+  return new Listener(await bind(hostname, port), place, find, bounds, options);
 }
 
 async function bind(hostname: string, port: number): Promise<Socket> {
@@ -153,8 +164,7 @@ class Listener implements UdpListener {
   readonly address: { readonly hostname: string; readonly port: number };
   readonly finished: Promise<void>;
   readonly #socket: Socket;
-  readonly #pod: Pod;
-  readonly #helper: UdpHelper;
+  readonly #find: (signal: AbortSignal) => Promise<UdpPlace>;
   readonly #bounds: Omit<UdpForwardLimits, "helpers">;
   readonly #options: UdpForwardOptions;
   readonly #peers = new Map<string, UdpPeer>();
@@ -162,6 +172,10 @@ class Listener implements UdpListener {
   /** Peers that failed, and the timers that forget it. */
   readonly #failed = new Map<string, ReturnType<typeof setTimeout>>();
   readonly #end = Promise.withResolvers<void>();
+  /** Ends a search for the pod. */
+  readonly #closing = new AbortController();
+  /** `undefined` after a failure there: the next peer looks anew. */
+  #place: Promise<UdpPlace> | undefined;
   readonly #stats = {
     peers: 0,
     failed: 0,
@@ -174,14 +188,14 @@ class Listener implements UdpListener {
 
   constructor(
     socket: Socket,
-    pod: Pod,
-    helper: UdpHelper,
+    place: UdpPlace,
+    find: (signal: AbortSignal) => Promise<UdpPlace>,
     bounds: Omit<UdpForwardLimits, "helpers">,
     options: UdpForwardOptions,
   ) {
     this.#socket = socket;
-    this.#pod = pod;
-    this.#helper = helper;
+    this.#place = Promise.resolve(place);
+    this.#find = find;
     this.#bounds = bounds;
     this.#options = options;
     const { address, port } = socket.address();
@@ -215,6 +229,7 @@ class Listener implements UdpListener {
     } finally {
       signal?.removeEventListener("abort", abort);
       this.#socket.removeAllListeners("message");
+      this.#closing.abort(new PodwireError("the forward was closed"));
       for (const peer of this.#peers.values()) peer.close();
       await Promise.all(this.#running);
       for (const timer of this.#failed.values()) clearTimeout(timer);
@@ -234,11 +249,10 @@ class Listener implements UdpListener {
   /** A new peer, if there is a place for it. */
   #open(name: string, address: string, port: number): UdpPeer | undefined {
     if (this.#failed.has(name) || !this.#makeRoom()) return undefined;
-    const { container, target, idleTimeout = 60_000 } = this.#options;
+    const { target, idleTimeout = 60_000 } = this.#options;
+    const place = this.#place ??= this.#find(this.#closing.signal);
     const peer = new UdpPeer({
-      pod: this.#pod,
-      ...(container !== undefined && { container }),
-      helper: this.#helper,
+      place,
       target,
       idleTimeout,
       maxQueued: this.#bounds.maxQueued,
@@ -247,7 +261,7 @@ class Listener implements UdpListener {
     this.#stats.peers++;
     this.#peers.set(name, peer);
     this.#options.onEvent?.({ type: "opened", peer: name });
-    const running = this.#watch(name, peer);
+    const running = this.#watch(name, peer, place);
     this.#running.add(running);
     running.finally(() => this.#running.delete(running));
     return peer;
@@ -280,12 +294,13 @@ class Listener implements UdpListener {
   }
 
   /** Follows a peer to its end. */
-  async #watch(name: string, peer: UdpPeer): Promise<void> {
+  async #watch(name: string, peer: UdpPeer, place: Promise<UdpPlace>): Promise<void> {
     try {
       await peer.finished;
       this.#options.onEvent?.({ type: "closed", peer: name });
     } catch (cause) {
       this.#stats.failed++;
+      if (this.#place === place) this.#place = undefined;
       this.#failed.set(name, setTimeout(() => this.#failed.delete(name), RETRY_AFTER));
       const error = cause instanceof Error ? cause : new UdpForwardError(String(cause), { cause });
       this.#options.onEvent?.({ type: "failed", peer: name, error });

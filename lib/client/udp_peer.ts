@@ -3,19 +3,25 @@
  *
  * @module
  */
-import { PodwireError } from "../bytes/mod.ts";
+import { concat, PodwireError } from "../bytes/mod.ts";
 import type { Pod } from "./pod.ts";
 import type { RemoteProcess } from "./remote_command.ts";
 import { DatagramDecoder, encodeDatagram, UdpForwardError, type UdpHelper } from "./udp_helper.ts";
 
-/** What a {@linkcode UdpPeer} needs to know. */
-export interface UdpPeerOptions {
+/** Where a helper runs. */
+export interface UdpPlace {
   /** The pod. */
   readonly pod: Pod;
   /** Its container; without it the server takes the only one. */
   readonly container?: string;
   /** What runs there. */
   readonly helper: UdpHelper;
+}
+
+/** What a {@linkcode UdpPeer} needs to know. */
+export interface UdpPeerOptions {
+  /** Where, and what runs there. Datagrams wait until that is known. */
+  readonly place: Promise<UdpPlace>;
   /** The port in the pod. */
   readonly target: number;
   /** After how many milliseconds without a datagram in either direction the peer is forgotten. */
@@ -48,6 +54,8 @@ export class UdpPeer {
   #idleTimer: ReturnType<typeof setTimeout> | undefined;
   #endTimer: ReturnType<typeof setTimeout> | undefined;
   #started = false;
+  /** Whether the helper can send empty datagrams; until it is known, no. */
+  #sendsEmpty = false;
   #closed = false;
   #wake = Promise.withResolvers<void>();
 
@@ -71,8 +79,8 @@ export class UdpPeer {
 
   /** Sends a datagram to the pod, if there is room for it and the helper can. */
   send(data: Uint8Array): boolean {
-    const { maxQueued, helper } = this.#options;
-    if (this.#closed || this.#queued + data.length > maxQueued || (data.length === 0 && !helper.sendsEmpty)) {
+    const { maxQueued } = this.#options;
+    if (this.#closed || this.#queued + data.length > maxQueued || (data.length === 0 && !this.#sendsEmpty)) {
       return false;
     }
     this.#lastDatagram = performance.now();
@@ -100,8 +108,10 @@ export class UdpPeer {
   }
 
   async #run(): Promise<void> {
-    const { pod, container, helper, target } = this.#options;
+    const { place, target } = this.#options;
     try {
+      const { pod, container, helper } = await place;
+      this.#sendsEmpty = helper.sendsEmpty;
       const process = await pod.exec([...helper.command, this.#boundary, String(target)], {
         ...(container !== undefined && { container }),
         stdin: "piped",
@@ -170,16 +180,6 @@ export class UdpPeer {
 /** What a datagram in the queue is reckoned at, in bytes: even an empty one takes memory. */
 function cost(data: Uint8Array): number {
   return data.length + 64;
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }
 
 /** Reads a stream to its end, and gives its beginning. */

@@ -31,7 +31,7 @@ export async function* watch<T>(
   signal: AbortSignal,
 ): AsyncGenerator<WatchEvent<T>> {
   const response = await request(path, { query: new URLSearchParams({ ...query, watch: "true" }), signal });
-  if (!response.ok) throw await ApiError.from(response);
+  if (!response.ok) throw await ApiError.from(response, { signal });
   const parts = response.body?.pipeThrough(new TextDecoderStream());
   let text = "";
   for await (const part of parts ?? []) {

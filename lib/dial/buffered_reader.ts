@@ -8,7 +8,9 @@ import { HttpError } from "./errors.ts";
 
 /** How many bytes may still be taken. */
 export interface Budget {
-  /** In bytes. */
+  /** In bytes, from the beginning. */
+  readonly limit: number;
+  /** In bytes, from now on. */
   left: number;
 }
 
@@ -21,6 +23,7 @@ export class BufferedReader {
   readonly #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(BUFFER_SIZE);
   #start = 0;
   #end = 0;
+  #received = 0;
 
   /** A reader of `duplex`. */
   constructor(duplex: Duplex) {
@@ -30,6 +33,11 @@ export class BufferedReader {
   /** How many bytes have been read and not been taken. */
   get size(): number {
     return this.#end - this.#start;
+  }
+
+  /** How many bytes have been read in all. */
+  get received(): number {
+    return this.#received;
   }
 
   /**
@@ -43,7 +51,9 @@ export class BufferedReader {
       const feed = this.#buffer.subarray(this.#start, this.#end).indexOf(LF);
       const stop = feed < 0 ? this.#end : this.#start + feed + 1;
       budget.left -= stop - this.#start;
-      if (budget.left < 0) throw new HttpError("the answer has too long lines or too many headers");
+      if (budget.left < 0) {
+        throw new HttpError(`the answer has too long lines or too many headers: more than ${budget.limit} bytes`);
+      }
       line += latin1(this.#buffer.subarray(this.#start, stop));
       this.#start = stop;
       if (feed >= 0) return line.slice(0, line.endsWith("\r\n") ? -2 : -1);
@@ -72,6 +82,7 @@ export class BufferedReader {
     const n = await this.#duplex.read(this.#buffer);
     if (n === null) return false;
     this.#end = n;
+    this.#received += n;
     return true;
   }
 }

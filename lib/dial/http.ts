@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { type Duplex, maskPath, MAX_DELAY } from "../bytes/mod.ts";
+import { concat, type Duplex, hasToken, maskPath, MAX_DELAY, readRefusal } from "../bytes/mod.ts";
 import { BufferedReader } from "./buffered_reader.ts";
 import { HttpError, UpgradeRefusedError } from "./errors.ts";
 import { bodyReader } from "./http_body.ts";
-import { encodeRequest, hasToken, type HttpRequest, MAX_HEAD, readHead, type ResponseHead } from "./http_head.ts";
+import { encodeRequest, type HttpRequest, isChunked, MAX_HEAD, readHead, type ResponseHead } from "./http_head.ts";
 
 /** A response. */
 export interface HttpResponse extends ResponseHead {
@@ -27,8 +27,10 @@ export interface Upgraded {
 export interface HttpOptions {
   /** Gives up the request and its response. After an upgrade it has no effect. */
   readonly signal?: AbortSignal;
-  /** How long the server may take to answer, in milliseconds. Default 60 000. */
+  /** How long the server may take to answer, in milliseconds, counted from the last piece of the body. Default 60 000. */
   readonly timeout?: number;
+  /** How long whoever reads the body may wait for its next piece, in milliseconds. Default: for ever. */
+  readonly bodyTimeout?: number;
 }
 
 /**
@@ -52,6 +54,9 @@ export class HttpConnection {
   readonly #reader: BufferedReader;
   #state: "idle" | "busy" | "closed" = "idle";
   #watch: Watch | undefined;
+  /** Whether some of a body in pieces has not been sent, and perhaps never will. */
+  #sending = false;
+  #endedUnanswered = false;
 
   /** A connection over `duplex`, which it owns from now on. */
   constructor(duplex: Duplex) {
@@ -70,6 +75,14 @@ export class HttpConnection {
   }
 
   /**
+   * Whether the connection ended when a request had been sent and before any byte of an answer came. A server that has
+   * closed an idle connection lets requests end so.
+   */
+  get endedUnanswered(): boolean {
+    return this.#endedUnanswered;
+  }
+
+  /**
    * Sends a request and reads the head of the response.
    *
    * @throws {HttpError} If the answer is malformed, too late, or ends early.
@@ -79,9 +92,7 @@ export class HttpConnection {
   request(request: HttpRequest, options: HttpOptions = {}): Promise<HttpResponse> {
     return this.#exchange(request, options, ({ head, keepAlive }, watch) => {
       if (head.status === 101) throw new HttpError("the server switched protocols without being asked");
-      const body = this.#body(request.method, head, keepAlive, watch);
-      watch.stopClock();
-      return { ...head, body };
+      return this.#response(request.method, head, keepAlive, watch);
     });
   }
 
@@ -93,12 +104,22 @@ export class HttpConnection {
    */
   upgrade(request: HttpRequest, options: HttpOptions = {}): Promise<Upgraded> {
     return this.#exchange(request, options, async ({ head, keepAlive }, watch) => {
-      if (head.status !== 101) {
-        const body = await readText(this.#body(request.method, head, keepAlive, watch), options.signal);
-        throw new UpgradeRefusedError({ ...head, body });
-      }
-      if (!isSwitch(request, head)) throw new UpgradeRefusedError({ ...head, body: "" });
-      return { head, duplex: this.#takeOver(watch) };
+      if (head.status === 101) return this.#switch(request, head, watch);
+      const body = await readRefusal(this.#body(request.method, head, keepAlive, watch), options.signal);
+      throw new UpgradeRefusedError({ ...head, body });
+    });
+  }
+
+  /**
+   * Sends a request for an upgrade; resolves with the stream if the server agrees, else with its answer.
+   *
+   * @throws {UpgradeRefusedError} If it switches to something that was not asked for; the connection is closed then.
+   * @throws {HttpError} As {@linkcode HttpConnection.request}.
+   */
+  negotiate(request: HttpRequest, options: HttpOptions = {}): Promise<Upgraded | HttpResponse> {
+    return this.#exchange(request, options, ({ head, keepAlive }, watch) => {
+      if (head.status === 101) return this.#switch(request, head, watch);
+      return this.#response(request.method, head, keepAlive, watch);
     });
   }
 
@@ -135,17 +156,56 @@ export class HttpConnection {
     this.#state = "busy";
     const watch = new Watch(() => this.close(), `${request.method} ${pathOf(request)}`, options);
     this.#watch = watch;
+    const received = this.#reader.received;
     try {
       await this.#duplex.write(bytes);
-      const budget = { left: MAX_HEAD };
+      const { body } = request;
+      if (body && !(body instanceof Uint8Array)) void this.#send(body, isChunked(request), watch);
+      const budget = { limit: MAX_HEAD, left: MAX_HEAD };
       let answer = await readHead(this.#reader, budget);
       // Interim responses (100, 103) announce the real one; 101 is one.
       while (answer.head.status < 200 && answer.head.status !== 101) answer = await readHead(this.#reader, budget);
       return await use(answer, watch);
     } catch (error) {
+      this.#endedUnanswered = this.#reader.received === received && !watch.over;
       this.close();
       throw error instanceof UpgradeRefusedError ? error : watch.reason(error);
     }
+  }
+
+  /** Sends a body in pieces, while the answer is awaited: it may come early. */
+  async #send(pieces: AsyncIterable<Uint8Array>, chunked: boolean, watch: Watch): Promise<void> {
+    this.#sending = true;
+    try {
+      for await (const piece of pieces) {
+        if (piece.length > 0 && !await this.#tryWrite(chunked ? toChunk(piece) : piece)) return;
+        watch.restartClock();
+      }
+      this.#sending = chunked && !await this.#tryWrite(LAST_CHUNK);
+    } catch (error) {
+      watch.fail(error);
+    }
+  }
+
+  /** A server that closes early may have answered before: its answer, or the lack of one, says what is wrong. */
+  async #tryWrite(data: Uint8Array): Promise<boolean> {
+    try {
+      await this.#duplex.write(data);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  #switch(request: HttpRequest, head: ResponseHead, watch: Watch): Upgraded {
+    if (!isSwitch(request, head)) throw new UpgradeRefusedError({ ...head, body: "" });
+    return { head, duplex: this.#takeOver(watch) };
+  }
+
+  #response(method: string, head: ResponseHead, keepAlive: boolean, watch: Watch): HttpResponse {
+    const body = this.#body(method, head, keepAlive, watch);
+    watch.stopClock();
+    return { ...head, body };
   }
 
   #takeOver(watch: Watch): Duplex {
@@ -164,7 +224,8 @@ export class HttpConnection {
     const end = () => {
       watch.release();
       // Bytes after the end belong to no request: whoever sent them cannot be followed any further.
-      if (keepAlive && body.delimited && this.#reader.size === 0 && this.#state === "busy") this.#state = "idle";
+      const clean = body.delimited && this.#reader.size === 0 && !this.#sending;
+      if (keepAlive && clean && this.#state === "busy") this.#state = "idle";
       else this.close();
     };
     if (body.empty) end();
@@ -175,7 +236,7 @@ export class HttpConnection {
       },
       pull: async (controller) => {
         try {
-          const piece = await body.next();
+          const piece = await watch.timed(body.next());
           watch.check(); // A closed duplex may look like one that has ended.
           if (piece) return controller.enqueue(piece);
           end();
@@ -195,22 +256,59 @@ export class HttpConnection {
 class Watch {
   readonly #close: () => void;
   readonly #signal: AbortSignal | undefined;
-  readonly #timer: ReturnType<typeof setTimeout>;
-  #late: HttpError | undefined;
+  readonly #what: string;
+  readonly #timeout: number;
+  readonly #bodyTimeout: number | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #failure: { readonly reason: unknown } | undefined;
 
-  constructor(close: () => void, what: string, { signal, timeout = 60_000 }: HttpOptions) {
+  constructor(close: () => void, what: string, { signal, timeout = 60_000, bodyTimeout }: HttpOptions) {
     this.#close = close;
     this.#signal = signal;
+    this.#what = what;
+    this.#timeout = timeout;
+    this.#bodyTimeout = bodyTimeout;
     signal?.addEventListener("abort", close, { once: true });
-    this.#timer = setTimeout(() => {
-      this.#late = new HttpError(`no answer to ${what} within ${timeout} ms`);
-      close();
-    }, Math.min(timeout, MAX_DELAY));
+    this.#startClock();
   }
 
-  /** The answer is there: from here on only the signal counts. */
+  /** The answer is there: from here on only the signal counts, and the time for each piece of the body. */
   stopClock(): void {
     clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** There was progress: the time counts from now, if it still does. */
+  restartClock(): void {
+    if (this.#timer === undefined) return;
+    clearTimeout(this.#timer);
+    this.#startClock();
+  }
+
+  /** Waits for a piece of the body: not for longer than it may take, once the time of the answer no longer counts. */
+  async timed<T>(piece: Promise<T>): Promise<T> {
+    const timeout = this.#bodyTimeout;
+    if (timeout === undefined || this.#timer !== undefined) return await piece;
+    this.#timer = setTimeout(() => {
+      this.fail(new HttpError(`the answer to ${this.#what} stopped: nothing more of it within ${timeout} ms`));
+    }, Math.min(timeout, MAX_DELAY));
+    try {
+      return await piece;
+    } finally {
+      this.stopClock();
+    }
+  }
+
+  #startClock(): void {
+    this.#timer = setTimeout(() => {
+      this.fail(new HttpError(`no answer to ${this.#what} within ${this.#timeout} ms`));
+    }, Math.min(this.#timeout, MAX_DELAY));
+  }
+
+  /** Closes the connection, for that reason. */
+  fail(reason: unknown): void {
+    this.#failure ??= { reason };
+    this.#close();
   }
 
   /** Nothing counts any more. */
@@ -219,33 +317,30 @@ class Watch {
     this.#signal?.removeEventListener("abort", this.#close);
   }
 
-  /** Throws if the caller has given up or the answer was late. */
+  /** Whether the caller has given up or the answer was late. */
+  get over(): boolean {
+    return Boolean(this.#signal?.aborted || this.#failure);
+  }
+
+  /** Throws if it is over. */
   check(): void {
-    if (this.#signal?.aborted || this.#late) throw this.reason(undefined);
+    if (this.over) throw this.reason(undefined);
   }
 
   /** Why the connection really broke. */
   reason(error: unknown): unknown {
-    return this.#signal?.aborted ? this.#signal.reason : this.#late ?? error;
+    if (this.#signal?.aborted) return this.#signal.reason;
+    return this.#failure ? this.#failure.reason : error;
   }
 }
 
-/** As much of a refusal's body is kept, in characters. */
-const MAX_REFUSAL = 64 * 1024;
+const CRLF = Uint8Array.of(0x0d, 0x0a);
+const LAST_CHUNK = new TextEncoder().encode("0\r\n\r\n");
 
-/** A refusal counts as far as it came: its status is what matters. */
-async function readText(body: ReadableStream<Uint8Array>, signal: AbortSignal | undefined): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  try {
-    for await (const piece of body) {
-      text += decoder.decode(piece, { stream: true });
-      if (text.length >= MAX_REFUSAL) break;
-    }
-  } catch {
-    signal?.throwIfAborted();
-  }
-  return text.slice(0, MAX_REFUSAL);
+/** Bytes as one chunk (RFC 9112 section 7.1). */
+function toChunk(data: Uint8Array): Uint8Array {
+  const size = new TextEncoder().encode(`${data.length.toString(16)}\r\n`);
+  return concat([size, data, CRLF]);
 }
 
 /** Whether a 101 switches to what was asked for (RFC 9110 section 7.8). */

@@ -5,7 +5,7 @@
  */
 import type { BufferedReader } from "./buffered_reader.ts";
 import { HttpError } from "./errors.ts";
-import { MAX_HEAD, readFields, type ResponseHead } from "./http_head.ts";
+import { MAX_HEAD, quote, readFields, type ResponseHead } from "./http_head.ts";
 
 /** The bytes of a body, one piece at a time. */
 export interface BodyReader {
@@ -85,7 +85,7 @@ class Chunked implements BodyReader {
     if (this.#left === 0) {
       this.#left = await this.#nextSize();
       if (this.#left === 0) {
-        await readFields(this.#reader, { left: MAX_HEAD }); // Trailers: nobody here needs them.
+        await readFields(this.#reader, { limit: MAX_HEAD, left: MAX_HEAD }); // Trailers: nobody here needs them.
         return undefined;
       }
     }
@@ -96,15 +96,19 @@ class Chunked implements BodyReader {
   }
 
   async #nextSize(): Promise<number> {
-    if (!this.#first && await this.#line() !== "") throw new HttpError("malformed end of a chunk");
+    if (!this.#first) {
+      const rest = await this.#line();
+      if (rest !== "") throw new HttpError(`malformed end of a chunk: ${quote(rest)}`);
+    }
     this.#first = false;
-    const size = /^([0-9a-f]{1,8})[ \t]*(?:;.*)?$/i.exec(await this.#line())?.[1];
-    if (size === undefined) throw new HttpError("malformed size of a chunk");
+    const line = await this.#line();
+    const size = /^([0-9a-f]{1,8})[ \t]*(?:;.*)?$/i.exec(line)?.[1];
+    if (size === undefined) throw new HttpError(`malformed size of a chunk: ${quote(line)}`);
     return parseInt(size, 16);
   }
 
   async #line(): Promise<string> {
-    const line = await this.#reader.line({ left: MAX_CHUNK_LINE });
+    const line = await this.#reader.line({ limit: MAX_CHUNK_LINE, left: MAX_CHUNK_LINE });
     if (line === undefined) throw new HttpError(EARLY);
     return line;
   }

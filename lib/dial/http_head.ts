@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { concat, hasToken } from "../bytes/mod.ts";
 import type { Budget, BufferedReader } from "./buffered_reader.ts";
 import { HttpError } from "./errors.ts";
 
@@ -14,8 +15,11 @@ export interface HttpRequest {
   readonly target: string;
   /** The header fields, `Host` among them. */
   readonly headers: ReadonlyArray<readonly [name: string, value: string]>;
-  /** The body; its `Content-Length` is added. */
-  readonly body?: Uint8Array;
+  /**
+   * The body. The `Content-Length` of bytes is added; pieces are sent in chunks unless the header fields have their
+   * `Content-Length`.
+   */
+  readonly body?: Uint8Array | AsyncIterable<Uint8Array>;
 }
 
 /** The head of a response. */
@@ -26,6 +30,8 @@ export interface ResponseHead {
   readonly statusText: string;
   /** The header fields. */
   readonly headers: Headers;
+  /** The same as they came: in order, spelled as they were, names that repeat apart. */
+  readonly lines: ReadonlyArray<readonly [name: string, value: string]>;
 }
 
 /** More than this in the heads of one answer, in bytes, is refused. */
@@ -34,7 +40,7 @@ export const MAX_HEAD = 64 * 1024;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
 /**
- * A request as it goes out.
+ * A request as it goes out, but for a body in pieces.
  *
  * @throws {TypeError} If a part of it could be read as something else: a line break in a header, say. Values are not told.
  */
@@ -50,18 +56,21 @@ export function encodeRequest(request: HttpRequest): Uint8Array {
     if (["\0", "\r", "\n"].some((c) => value.includes(c))) {
       throw new TypeError(`Cannot send the header ${name}: its value has a line break or NUL in it`);
     }
-    if (body && /^(content-length|transfer-encoding)$/i.test(name)) {
+    if (/^transfer-encoding$/i.test(name) || (body instanceof Uint8Array && /^content-length$/i.test(name))) {
       throw new TypeError(`Cannot send the header ${name}: the body's length is added by itself`);
     }
     head += `${name}: ${value}\r\n`;
   }
-  if (body) head += `Content-Length: ${body.length}\r\n`;
+  if (body instanceof Uint8Array) head += `Content-Length: ${body.length}\r\n`;
+  else if (isChunked(request)) head += "Transfer-Encoding: chunked\r\n";
   const bytes = new TextEncoder().encode(`${head}\r\n`);
-  if (!body) return bytes;
-  const all = new Uint8Array(bytes.length + body.length);
-  all.set(bytes);
-  all.set(body, bytes.length);
-  return all;
+  return body instanceof Uint8Array ? concat([bytes, body]) : bytes;
+}
+
+/** Whether a request's body goes out in chunks. */
+export function isChunked({ body, headers }: HttpRequest): boolean {
+  if (body === undefined || body instanceof Uint8Array) return false;
+  return !headers.some(([name]) => name.toLowerCase() === "content-length");
 }
 
 /**
@@ -76,10 +85,10 @@ export async function readHead(
   const line = await reader.line(budget);
   if (line === undefined) throw new HttpError("the connection ended before an answer");
   const match = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?$/.exec(line);
-  if (!match) throw new HttpError(`not an HTTP/1.1 answer: ${JSON.stringify(line.slice(0, 80))}`);
-  const headers = await readFields(reader, budget);
+  if (!match) throw new HttpError(`not an HTTP/1.1 answer: ${quote(line)}`);
+  const { headers, lines } = await readFields(reader, budget);
   return {
-    head: { status: Number(match[2]), statusText: match[3] ?? "", headers },
+    head: { status: Number(match[2]), statusText: match[3] ?? "", headers, lines },
     keepAlive: match[1] === "1" && !hasToken(headers.get("connection"), "close"),
   };
 }
@@ -89,24 +98,29 @@ export async function readHead(
  *
  * @throws {HttpError} As {@linkcode readHead}.
  */
-export async function readFields(reader: BufferedReader, budget: Budget): Promise<Headers> {
+export async function readFields(
+  reader: BufferedReader,
+  budget: Budget,
+): Promise<Pick<ResponseHead, "headers" | "lines">> {
   const headers = new Headers();
+  const lines: Array<readonly [string, string]> = [];
   for (;;) {
     const line = await reader.line(budget);
-    if (line === "") return headers;
+    if (line === "") return { headers, lines };
     if (line === undefined) throw new HttpError("the connection ended in the middle of the headers");
     const colon = line.indexOf(":");
     const name = line.slice(0, Math.max(colon, 0));
-    if (!TOKEN.test(name)) throw new HttpError(`malformed header line ${JSON.stringify(line.slice(0, 80))}`);
+    if (!TOKEN.test(name)) throw new HttpError(`malformed header line ${quote(line)}`);
     try {
       headers.append(name, line.slice(colon + 1));
+      lines.push([name, line.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, "")]);
     } catch (cause) {
       throw new HttpError(`malformed value of the header ${name}`, { cause });
     }
   }
 }
 
-/** Whether a comma-separated header value holds `token`, in any case. */
-export function hasToken(value: string | null, token: string): boolean {
-  return value?.split(",").some((part) => part.trim().toLowerCase() === token.toLowerCase()) ?? false;
+/** The beginning of what a peer said, for an error. */
+export function quote(text: string): string {
+  return JSON.stringify(text.slice(0, 80));
 }

@@ -128,7 +128,7 @@ async function ipv6Check(): Promise<(address: string, certificate: { raw: Uint8A
 }
 
 /** Decrypted bytes that may lie unread before no more are taken from the network. */
-const MAX_UNREAD = 64 * 1024;
+export const MAX_UNREAD = 64 * 1024;
 
 /** Runs a step of the handshake; if it fails, `duplex` is closed and the failure explained. */
 async function failing<T>(peer: TlsPeer, duplex: Duplex, signal: AbortSignal, step: () => Promise<T>): Promise<T> {

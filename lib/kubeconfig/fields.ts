@@ -49,6 +49,22 @@ export class Fields {
     return this.#entries.keys();
   }
 
+  /**
+   * Makes sure that there are no keys but the `known` ones, and each once.
+   *
+   * @throws {ConfigError} If there are.
+   */
+  only(known: readonly string[]): void {
+    const seen = new Set<string>();
+    for (const [name, offset] of this.#node.kind === "mapping" ? this.#node.keys : []) {
+      if (!known.includes(name)) {
+        throw this.#source.error(offset, `unknown key; there are ${known.join(", ")}`, this.#path(name));
+      }
+      if (seen.has(name)) throw this.#source.error(offset, "is there twice", this.#path(name));
+      seen.add(name);
+    }
+  }
+
   /** A text. */
   string(name: string): string | undefined {
     return this.#string(this.#entries.get(name), this.#path(name)) || undefined;

@@ -193,7 +193,11 @@ function entries<T>(
 }
 
 /** An entry with a name and nothing else. */
-const NOTHING: Fields = new Fields(new Source("", ""), { kind: "mapping", offset: 0, entries: new Map() }, "");
+const NOTHING: Fields = new Fields(
+  new Source("", ""),
+  { kind: "mapping", offset: 0, entries: new Map(), keys: [] },
+  "",
+);
 
 function readCluster(fields: Fields): KubeconfigCluster {
   const extension = fields.mappings("extensions").findLast((each) => each.string("name") === EXEC_EXTENSION);

@@ -6,6 +6,7 @@
  */
 export type { ClusterAccess, Credentials } from "./access.ts";
 export { ConfigError, CredentialsError, type Position } from "./errors.ts";
+export { Fields } from "./fields.ts";
 export type { HostEnvironment, RunOptions, RunResult } from "./host.ts";
 export {
   type Entry,
@@ -20,3 +21,5 @@ export {
 export { loadAccess } from "./load_access.ts";
 export type { AccessOptions } from "./options.ts";
 export { Secret } from "./secret.ts";
+export { Source } from "./source.ts";
+export { isTrue, parseYaml, type YamlMapping, type YamlNode, type YamlScalar, type YamlSequence } from "./yaml.ts";

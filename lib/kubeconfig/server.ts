@@ -19,7 +19,9 @@ export function serverUrl(server: string): URL {
   const hasScheme = /^[a-z][a-z0-9+.-]*:\/\/[^/?#]/i.test(server);
   const url = URL.parse(hasScheme ? server : `http://${server}`);
   if (!url || (!hasScheme && url.pathname !== "/")) {
-    throw new ConfigError(`host must be a URL or a host:port pair: "${withoutUser(server)}"`);
+    const port = /:(\d+)\/*$/.exec(server)?.[1];
+    const why = Number(port) > 65_535 ? `: port ${port} is larger than 65535` : "";
+    throw new ConfigError(`host must be a URL or a host:port pair: "${withoutUser(server)}"${why}`);
   }
   if (url.protocol !== "http:" && url.protocol !== "https:") {
     throw new ConfigError(`unsupported protocol scheme "${url.protocol.slice(0, -1)}" in "${withoutUser(server)}"`);

@@ -32,6 +32,8 @@ export interface YamlMapping {
   readonly kind: "mapping";
   readonly offset: number;
   readonly entries: Map<string, YamlNode>;
+  /** Where each key stands, in the text's order and as often as it does; merged ones (`<<`) are not among them. */
+  readonly keys: Array<readonly [name: string, offset: number]>;
 }
 
 /** Any value. */
@@ -114,7 +116,7 @@ class Builder {
           break;
         case EVENT_ID.MAPPING:
           open.push({
-            node: { kind: "mapping", offset: event.start, entries: new Map() },
+            node: { kind: "mapping", offset: event.start, entries: new Map(), keys: [] },
             anchor: this.#anchor(event),
           });
           break;
@@ -182,6 +184,7 @@ class Builder {
   #addPair(mapping: YamlMapping, key: YamlNode, value: YamlNode): void {
     if (key.kind !== "scalar") throw this.#source.error(key.offset, "not YAML for kubectl: a key must be a scalar");
     if (key.value !== "<<" || !key.plain) {
+      mapping.keys.push([key.value, key.offset]);
       mapping.entries.set(key.value, value);
       return;
     }

@@ -11,6 +11,7 @@
  * @module
  */
 import { Deflate, Inflate } from "pako";
+import { concat } from "../bytes/mod.ts";
 import { DICTIONARY } from "./dictionary.ts";
 import { SpdyProtocolError } from "./errors.ts";
 
@@ -140,14 +141,3 @@ const FORBIDDEN: ReadonlySet<string> = new Set([
 
 /** A mark of byte order at the start of a value is part of it. */
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-
-function concat(chunks: readonly Uint8Array[]): Uint8Array {
-  if (chunks.length === 1) return chunks[0]!;
-  const whole = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.length;
-  }
-  return whole;
-}

@@ -88,7 +88,7 @@ export interface Stall {
  * ```
  */
 export class SpdySession {
-  /** Resolves when the session has ended in order, on either side; rejects with what broke it. */
+  /** Resolves when the session has ended in order, on either side; rejects with what broke it. Nothing is left of it then. */
   readonly closed: Promise<void>;
 
   readonly #duplex: Duplex;
@@ -204,6 +204,11 @@ export class SpdySession {
       this.#writer.flushed().then(() => this.#duplex.closeWrite()).catch(() => this.#end());
     }
     await this.closed.catch(() => {});
+  }
+
+  /** Sends a PING: where nothing is read, what cannot be written is the only sign that the peer is gone. */
+  ping(): void {
+    if (!this.isClosed) this.#ping();
   }
 
   /** Drops the connection at once. Streams that are not finished fail with `reason`. */
@@ -383,12 +388,12 @@ export class SpdySession {
     const drop = () => {
       this.#writer.fail(reason);
       this.#duplex.close();
+      if (failure && !this.#closing) this.#settleClosed.reject(reason);
+      else this.#settleClosed.resolve();
     };
     // A protocol error is told to the peer, if it still takes anything.
     if (reason instanceof SpdyProtocolError) this.#lastWords().finally(drop);
     else drop();
-    if (failure && !this.#closing) this.#settleClosed.reject(reason);
-    else this.#settleClosed.resolve();
   }
 
   /** Resolves when what has been sent is out, or after a moment. */

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { concat } from "../bytes/mod.ts";
 import { WebSocketConnectionError } from "./connection.ts";
 import { CloseCode } from "./frame.ts";
 import type { CloseInfo, MessageSocket } from "./message_socket.ts";
@@ -294,9 +295,14 @@ class EventSocket extends PlatformSocket {
     this.#socket.close(closeCode, reason);
   }
 
+  override abort(reason?: unknown): void {
+    super.abort(reason);
+    this.#queue.length = 0;
+  }
+
+  // What has arrived stays: of a connection that breaks, the last words may be the ones that matter.
   protected release(): void {
     this.#socket.onmessage = null;
-    this.#queue.length = 0;
     this.#socket.close();
     this.#stopWaiting();
   }
@@ -306,7 +312,7 @@ class EventSocket extends PlatformSocket {
     this.#unread += message.length;
     this.#queue.push(message);
     if (this.#unread > this.#maxUnread) {
-      this.fail(
+      this.abort(
         this.error(`more than ${this.#maxUnread} bytes arrived unread, and a WebSocket cannot slow the server`),
       );
     }
@@ -339,14 +345,4 @@ function handshakeError(url: string | URL, cause: unknown): WebSocketConnectionE
     0,
     cause === undefined ? {} : { cause },
   );
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }

@@ -152,6 +152,17 @@ export class WebSocketConnection implements MessageSocket {
   }
 
   /**
+   * Sends a Pong that answers nothing: a sign of life for a peer whose Pings cannot be read now, because they lie behind
+   * messages that nobody takes (RFC 6455 section 5.5.3).
+   *
+   * @returns Whether the transport still takes anything.
+   */
+  pong(): boolean {
+    this.#writer.pong(new Uint8Array(0));
+    return !this.#writer.failure;
+  }
+
+  /**
    * Sends a Close frame after the messages before it (code 1000 unless `info` says otherwise), then waits for the
    * peer's. Resolves when the connection has ended, however; {@linkcode WebSocketConnection.closed} tells how.
    *

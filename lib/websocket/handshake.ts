@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { PodwireError } from "../bytes/mod.ts";
+import { hasToken, PodwireError } from "../bytes/mod.ts";
 
 /** Header fields in the order and spelling of the wire. */
 export type HeaderList = ReadonlyArray<readonly [name: string, value: string]>;
@@ -171,8 +171,3 @@ async function acceptValue(key: string): Promise<string> {
 }
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-
-/** Whether `token` stands in a comma-separated list, in any case. */
-function hasToken(list: string | null, token: string): boolean {
-  return list?.toLowerCase().split(",").some((item) => item.trim() === token) ?? false;
-}

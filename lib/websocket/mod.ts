@@ -18,4 +18,3 @@ export {
 export { WebSocketConnection, WebSocketConnectionError, type WebSocketConnectionOptions } from "./connection.ts";
 export { openPlatformWebSocket, type PlatformWebSocketOptions } from "./browser.ts";
 export { messageDuplex } from "./message_duplex.ts";
-export { MessageStream, type MessageStreamOpened } from "./stream.ts";

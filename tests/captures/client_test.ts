@@ -35,12 +35,12 @@ const UNLIKE_US: Record<string, string> = {
     ["v5-clientfin-default", "v5-clientfin-mid", "v5-clientclose-default", "v5-clientclose-output-default"],
     "the client gave up; podwire drops the connection then",
   ),
-  ...forEach(["v4-clientclose-default", "v4-clientclose-old", "exec-stdin-clientnode-old"], "v4 cannot end stdin (I3)"),
+  ...forEach(["v4-clientclose-default", "v4-clientclose-old", "exec-stdin-clientnode-old"], "v4 cannot end stdin"),
   ...forEach(["v4-ff00-default", "v4-ff00-old"], "v4 has no close signal"),
   ...forEach(["v5-ff-default", "v5-ff0000-default", "v5-ff01-default", "v5-ff05-default"], "a malformed close signal"),
   ...forEach(
     ["v5-fragment-default", "v5-fragment0-default", "v5-fragment0-mid", "v4-fragment-default", "v4-fragment-old"],
-    "podwire never sends fragments (I16)",
+    "podwire never sends fragments",
   ),
   "v5-close-default": "input after its end",
   "v5-nostdin-default": "input that was not asked for",
@@ -50,7 +50,7 @@ const UNLIKE_US: Record<string, string> = {
   "v5-ping-default": "Pings of another time and payload",
   ...forEach(
     ["v5-resize-notty-default", "v4-resize-notty-default", "v4-resize-notty-old"],
-    "no sizes without a terminal (I17)",
+    "no sizes without a terminal",
   ),
   ...forEach(["v5-badresize-default", "v5-badresize1-mid"], "a size that is none"),
   "v5-lowresize-default": "sizes in lower case, split in two",

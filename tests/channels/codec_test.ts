@@ -81,7 +81,7 @@ Deno.test("exitCodeOf() and parseStatus() name what makes no sense, in client-go
     ['{"status":"Failure","reason":"NonZeroExitCode"}', "details must be set"],
     ['{"status":"Failure","reason":"NonZeroExitCode","details":{}}', "no ExitCode cause given"],
   ];
-  for (const value of ["256", "-1", "1.5", "x", ""]) {
+  for (const value of ["0", "256", "-1", "1.5", "x", ""]) {
     cases.push([
       JSON.stringify({
         status: "Failure",

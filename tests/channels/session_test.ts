@@ -5,6 +5,7 @@ import {
   DisconnectedError,
   RemoteCommandError,
   RemoteCommandSession,
+  type RemoteCommandWire,
   StdinClosedError,
   WebSocketWire,
 } from "../../lib/channels/mod.ts";
@@ -179,6 +180,29 @@ Deno.test("RemoteCommandSession stops reading while its reader does not", async 
   assert(socket.received < 10, `${socket.received} messages were read ahead`);
   assertEquals((await new Response(session.stdout.readable()).arrayBuffer()).byteLength, 100 * (chunk.length - 1));
   assertEquals(await session.exitCode, 0);
+});
+
+Deno.test("RemoteCommandSession.inputStalledFor: input that the server no longer takes does not wait", async () => {
+  const wire: RemoteCommandWire = {
+    type: "spdy",
+    protocol: "v4.channel.k8s.io",
+    stalledFor: 0,
+    receive: () => new Promise(() => {}),
+    sendInput: () => Promise.resolve(false),
+    endInput: () => Promise.resolve(),
+    sendSize: () => Promise.resolve(),
+    abort: () => {},
+    close: () => Promise.resolve(),
+  };
+  const session = new RemoteCommandSession(wire, { tty: false });
+  const now = performance.now;
+  try {
+    await assertRejects(() => session.writeStdin(new Uint8Array(5)), StdinClosedError, "0 bytes");
+    performance.now = () => now.call(performance) + 60_000;
+    assertEquals(session.inputStalledFor, 0);
+  } finally {
+    performance.now = now;
+  }
 });
 
 Deno.test("RemoteCommandSession.abort() rejects with its reason, once", async () => {

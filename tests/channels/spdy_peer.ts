@@ -14,7 +14,7 @@ export interface PeerTransport {
   write(data: Uint8Array): Promise<void>;
 }
 
-/** The header blocks of empty replies as moby/spdystream sends them (C.9): the first one, and every later one. */
+/** The header blocks of empty replies as moby/spdystream sends them: the first one, and every later one. */
 const FIRST_BLOCK = "78f9e3c6a7c26260606000000000ffff";
 const NEXT_BLOCK = "026100000000ffff";
 

@@ -57,7 +57,7 @@ Deno.test("parseRequestTimeout() also reads bare seconds", () => {
     () => parseRequestTimeout("soon"),
     ValueError,
     "Invalid timeout value. Timeout must be a single integer in seconds, or an integer followed by a corresponding " +
-      "time unit (e.g. 1s | 2m | 3h)",
+      "time unit (e.g. 1s | 2m | 3h): --request-timeout=soon",
   );
 });
 

@@ -82,7 +82,7 @@ Deno.test("podwire exec says why it cannot, in kubectl's words", async () => {
     [
       ["exec", "--request-timeout=soon", "one", "--", "true"],
       "error: Invalid timeout value. Timeout must be a single integer in seconds, or an integer followed by a " +
-      "corresponding time unit (e.g. 1s | 2m | 3h)\n",
+      "corresponding time unit (e.g. 1s | 2m | 3h): --request-timeout=soon\n",
     ],
     [["nosuch"], 'error: unknown command "nosuch" for "podwire"\n'],
     [["exce"], 'error: unknown command "exce" for "podwire"\n\nDid you mean this?\n\texec\n'],
@@ -256,7 +256,10 @@ Deno.test("podwire waits for a server no longer than --request-timeout", async (
     stdin: "null",
   }).output();
   const text = new TextDecoder().decode(stderr);
-  assertEquals([code, text], [1, "Unable to connect to the server: no answer within --request-timeout\n"]);
+  assertEquals([code, text], [
+    1,
+    `Unable to connect to the server: no answer from 127.0.0.1:${port} within --request-timeout\n`,
+  ]);
 });
 
 Deno.test("podwire -v=8 shows requests, command headers, and no secret", async () => {
@@ -285,7 +288,7 @@ Deno.test("podwire prints help on stdout, for itself and for every command", asy
     assertStringIncludes(page.stdout, "    --pod-running-timeout=1m0s:\n\t");
     assertStringIncludes(
       page.stdout,
-      "Usage:\n  podwire exec (POD | TYPE/NAME) [-c CONTAINER] [flags] -- COMMAND [args...] [options]\n",
+      "Usage:\n  podwire exec (POD | TYPE/NAME) [-c CONTAINER] [flags] -- COMMAND [args...]\n",
     );
   }
   assertStringIncludes((await ground.run(["options"])).stdout, "    --via-unix-socket='':\n\t");

@@ -125,6 +125,8 @@ Deno.test("podwire port-forward shows each connection with -v=6", async () => {
   assertEquals(code, 0);
   assertStringIncludes(stderr, "session with pod one opened, SPDY/3.1 in a WebSocket\n");
   assertStringIncludes(stderr, "connection 1 to port 8080 opened\n");
+  const [before = ""] = stderr.split("/portforward 101");
+  assertEquals(before.match(/\/pods\/one /g)?.length, 1, `the pod is looked up once: ${stderr}`);
 });
 
 Deno.test("podwire port-forward outlives a connection that is refused", async () => {

@@ -1,6 +1,7 @@
 // podwire in a terminal: the embedded host gives a terminal to an outer session, and podwire runs in it.
 import { assertEquals, assertMatch } from "@std/assert";
 import { Cluster, type RemoteProcess } from "../../lib/client/mod.ts";
+import { within } from "../support/until.ts";
 import { Ground, PODWIRE } from "./harness.ts";
 
 /** A shell in a terminal of 80 × 24, in which podwire leads to the host again. */
@@ -65,7 +66,7 @@ class Screen implements AsyncDisposable {
         this.#text = this.#text.slice(at + found.length);
         return seen;
       }
-      const { done, value } = await this.#reader.read();
+      const { done, value } = await within(`the terminal shows ${pattern}`, this.#reader.read());
       if (done) throw new Error(`the terminal ended before ${pattern}: ${JSON.stringify(this.#text)}`);
       this.#text += decoder.decode(value, { stream: true });
     }

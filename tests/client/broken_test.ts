@@ -149,8 +149,8 @@ Deno.test("RemoteCommand.output() rejects with ChannelProtocolError for a status
       ["[]", "not an object"],
       ["null", "not an object"],
       [SUCCESS.slice(0, 20), "in "],
-      ["{}", "unknown error"],
-      ['{"status":"Maybe"}', "unknown error"],
+      ["{}", 'unknown error: the status is ""'],
+      ['{"status":"Maybe"}', 'unknown error: the status is "Maybe"'],
     ] as const
   ) {
     await withCluster(says(message(1, "out"), message(3, text), closeFrame()), async (cluster) => {
@@ -168,7 +168,7 @@ const STATUSES: ReadonlyArray<readonly [status: unknown, outcome: number | strin
   [exitStatus("command terminated with exit code 7", [{ reason: "ExitCode", message: "7" }]), 7],
   [exitStatus("error executing command [sh -c exit 7], exit code 7", [{ reason: "ExitCode", message: "7" }]), 7],
   [exitStatus("", [{ message: "other" }, { reason: "ExitCode", message: "137" }]), 137],
-  [exitStatus("", [{ reason: "ExitCode", message: "0" }]), 0],
+  [exitStatus("", [{ reason: "ExitCode", message: "0" }]), 'invalid exit code value "0"'],
   [exitStatus("", [{ reason: "ExitCode", message: "255" }]), 255],
   [exitStatus("", [{ reason: "ExitCode", message: "256" }]), 'invalid exit code value "256"'],
   [exitStatus("", [{ reason: "ExitCode", message: "-1" }]), 'invalid exit code value "-1"'],

@@ -1,5 +1,5 @@
 /**
- * The server's end of a port-forward over SPDY/3.1, frame by frame as protocol.md C and D.2 have it, without any code of
+ * The server's end of a port-forward over SPDY/3.1, frame by frame as the SPDY draft and the kubelet (`pkg/kubelet/server` and cri-streaming `portforward/httpstream.go`) have it, without any code of
  * podwire's but the pipe between the two.
  *
  * @module
@@ -141,13 +141,13 @@ export class ForwardPeer {
     return this.send(rstStream(id));
   }
 
-  /** The end of a connection that went well: FIN data, FIN error (D.2). */
+  /** The end of a connection that went well: FIN data, FIN error. */
   async finish({ error, data }: PeerPair): Promise<void> {
     await this.fin(data);
     await this.fin(error);
   }
 
-  /** The end of a connection that failed: FIN data, text, RST error (D.2). */
+  /** The end of a connection that failed: FIN data, text, RST error. */
   async fail({ error, data }: PeerPair, text: string): Promise<void> {
     await this.fin(data);
     await this.data(error, text);

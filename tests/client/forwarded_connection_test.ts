@@ -1,5 +1,5 @@
 /**
- * One forwarded connection over SPDY: what ends it, how, and what its user is told, by reference/protocol.md D.1 to D.3. The
+ * One forwarded connection over SPDY: what ends it, how, and what its user is told, as client-go's `tools/portforward` and cri-streaming's `portforward/httpstream.go` have it. The
  * other end is written byte by byte.
  */
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes } from "@std/assert";

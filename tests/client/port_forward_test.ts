@@ -64,7 +64,7 @@ Deno.test("PortForward.connect() opens streams with the port and a number of the
   });
 });
 
-Deno.test("PortForward: a refused connection does nothing to the others (I6)", async () => {
+Deno.test("PortForward: a refused connection does nothing to the others", async () => {
   await withPortForward({}, async ({ server, forward }) => {
     const [healthy, refused] = [forward.connect(80), forward.connect(9999)];
     while (server.peers.length < 2) await new Promise<void>((resolve) => queueMicrotask(resolve));
@@ -222,7 +222,7 @@ Deno.test("PortForward.open() fails where one of the wires is refused with a Sta
   }
 });
 
-/** The first message of a channel: the port's number, in two bytes, the low one first (D.4). */
+/** The first message of a channel: the port's number, in two bytes, the low one first (kubelet `pkg/kubelet/server`, cri-streaming `portforward/websocket.go`). */
 const greetings = (port: number) => [0, 1].map((channel) => Uint8Array.of(channel, port & 255, port >> 8));
 
 const CHANNELS = {

@@ -102,26 +102,26 @@ Deno.test("formatSelector() writes every operator", () => {
   assertThrows(() => formatSelector({ matchExpressions: [{ key: "a", operator: "Near" }] }), TargetError, "Near");
 });
 
-/** An API server that answers from a table of paths. */
-function cluster(answers: Record<string, unknown>): Cluster {
-  const requested: Transport = {
-    request: ({ path }) => {
-      const answer = answers[decodeURIComponent(path).replaceAll("+", " ")];
-      return Promise.resolve(
-        answer === undefined
-          ? Response.json({ kind: "Status", status: "Failure", message: `no ${path}`, reason: "NotFound" }, {
-            status: 404,
-          })
-          : answer instanceof Response
-          ? answer
-          : Response.json(answer),
-      );
-    },
+/** Requests that `answer` answers. */
+function transport(answer: (request: { readonly path: string }) => Response): Transport {
+  return {
+    request: (request) => Promise.resolve(answer(request)),
     openWebSocket: () => Promise.reject(new Error("not in this test")),
     openSpdy: () => Promise.reject(new Error("not in this test")),
     close: () => {},
   };
-  return new Cluster({ server: "http://test.invalid", namespace: "shop", transport: requested });
+}
+
+/** An API server that answers from a table of paths. */
+function cluster(answers: Record<string, unknown>): Cluster {
+  const answered = transport(({ path }) => {
+    const answer = answers[decodeURIComponent(path).replaceAll("+", " ")];
+    if (answer instanceof Response) return answer;
+    if (answer !== undefined) return Response.json(answer);
+    const missing = { kind: "Status", status: "Failure", message: `no ${path}`, reason: "NotFound" };
+    return Response.json(missing, { status: 404 });
+  });
+  return new Cluster({ server: "http://test.invalid", namespace: "shop", transport: answered });
 }
 
 Deno.test("resolvePod() reads every form of target", async () => {
@@ -195,6 +195,33 @@ Deno.test("resolvePod() waits for a first pod, and not for ever", async () => {
   });
   const api = cluster(answers(event.slice(0, 9) + event.slice(9) + "\n"));
   assertEquals((await api.resolvePod("svc/web")).metadata.name, "web-9");
+
+  // What the server ends, or says is too old, is no timeout: it is looked for anew.
+  for (
+    const end of [
+      "",
+      JSON.stringify({ type: "ERROR", object: { kind: "Status", code: 410, message: "too old" } }) + "\n",
+    ]
+  ) {
+    let lists = 0;
+    const appears = new Cluster({
+      server: "http://test.invalid",
+      transport: transport(({ path }) => {
+        if (path.includes("/services/")) return Response.json(service);
+        if (path.includes("watch=true")) return new Response(end);
+        return Response.json({
+          metadata: { resourceVersion: "7" },
+          items: ++lists < 2 ? [] : [{ metadata: { name: "web-9" } }],
+        });
+      }),
+    });
+    assertEquals((await appears.resolvePod("svc/web")).metadata.name, "web-9");
+    assertEquals(lists, 2);
+  }
+
+  const refusal = { type: "ERROR", object: { kind: "Status", code: 500, message: "etcd is gone" } };
+  const refused = cluster(answers(JSON.stringify(refusal) + "\n"));
+  await assertRejects(() => refused.resolvePod("svc/web"), ApiError, "etcd is gone");
 
   const silent = cluster(answers(""));
   await assertRejects(

@@ -369,6 +369,39 @@ Deno.test("forwardUdp() lets a helper that dies touch its own peer only, which g
     assert(dropped > 0);
   }));
 
+Deno.test("forwardUdp() goes to the next pod when the one before is gone", async () => {
+  await withPrograms(["sh", "dd", "bash"], async (folder) => {
+    const pod = (name: string) => ({
+      name,
+      containers: [{ name: "main", command: ["/bin/sleep", "600"], env: { PATH: folder, NAME: name } }],
+    });
+    await using host = await serveHost({ listen: { port: 0 }, pods: [pod("first"), pod("second")] });
+    const cluster = new Cluster({ server: host.url });
+    // Answers with its pod's name, and dies with the first pod.
+    const command =
+      `read -r size; dd bs="$size" count=1 iflag=fullblock >/dev/null 2>&1; printf %s "$NAME$1"; [ $NAME = second ] && cat`;
+    const names = ["first", "second"];
+    const asked: string[] = [];
+    const failed = Promise.withResolvers<void>();
+    await using listener = await forwardUdpWithin(
+      { helpers: [{ name: "namer", test: "true", command: ["bash", "-c", command, "udp"], sendsEmpty: false }] },
+      () => {
+        asked.push(names[asked.length]!);
+        return Promise.resolve({ pod: cluster.pod(asked.at(-1)!) });
+      },
+      { port: 0, target: 53, onEvent: ({ type }) => type === "failed" && failed.resolve() },
+    );
+    await using early = await Endpoint.open();
+    early.send(bytes(1), listener.address.port);
+    assertEquals(await early.take(1), [new TextEncoder().encode("first")]);
+    await failed.promise;
+    await using later = await Endpoint.open();
+    later.send(bytes(1), listener.address.port); // Waits until the pod is found.
+    assertEquals(await later.take(1), [new TextEncoder().encode("second")]);
+    assertEquals(asked, names);
+  });
+});
+
 Deno.test("forwardUdp() drops what is over its bounds, and counts it", () =>
   withAnyPod(async (pod) => {
     await using server = await Endpoint.open("127.0.0.1", echo);

@@ -251,10 +251,10 @@ Deno.test("HttpConnection.request() refuses what is not HTTP/1.1", async () => {
       ["HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello", "malformed Content-Length"],
       ["HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello", "malformed Content-Length"],
       ["HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "unknown transfer coding"],
-      ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "malformed size of a chunk"],
+      ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 'malformed size of a chunk: "xyz"'],
       ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", "malformed size of a chunk"],
       ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n100000000\r\n", "malformed size of a chunk"],
-      ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", "malformed end of a chunk"],
+      ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", 'malformed end of a chunk: "b"'],
       [`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;${"x".repeat(1024)}`, "too long"],
       [`HTTP/1.1 200 OK\r\nA: ${"x".repeat(64 * 1024)}`, "too long"],
       [`HTTP/1.1 200 OK\r\n${"A: x\r\n".repeat(16 * 1024)}`, "too long"],
@@ -270,6 +270,16 @@ Deno.test("HttpConnection.request() refuses what is not HTTP/1.1", async () => {
     assert(error.message.length < 300, `${error.message.length} characters`);
     assertEquals(connection.reusable, false);
   }
+});
+
+Deno.test("HttpConnection.request() says how long a head may be", async () => {
+  await withConnection(async (connection, server) => {
+    const sending = server.write(latin1("HTTP/1.1 200 OK\r\n" + `A: ${"x".repeat(1000)}\r\n`.repeat(66))).catch(
+      () => {},
+    );
+    await assertRejects(() => connection.request(GET), HttpError, "too many headers: more than 65536 bytes");
+    await sending;
+  });
 });
 
 Deno.test("HttpConnection.request() sends nothing that could be read as something else", async () => {
@@ -362,6 +372,24 @@ Deno.test("HttpConnection.request() lets a body take longer than the answer may"
     await promise;
     await server.write(latin1("k"));
     assertEquals(await text, "ok");
+  });
+});
+
+Deno.test("HttpConnection.request() waits so long for a piece of the body, and does not count while nobody reads", async () => {
+  await withConnection(async (connection, server) => {
+    await server.write(latin1("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n1"));
+    const { body } = await connection.request(GET, { timeout: 1, bodyTimeout: 20 });
+    const reader = body.getReader();
+    await reader.read();
+    await new Promise((resolve) => setTimeout(resolve, 40));
+    await server.write(latin1("2"));
+    assertEquals((await reader.read()).value?.length, 1);
+    await assertRejects(
+      () => reader.read(),
+      HttpError,
+      "the answer to GET /readyz stopped: nothing more of it within 20 ms",
+    );
+    assert(connection.closed);
   });
 });
 

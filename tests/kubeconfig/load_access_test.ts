@@ -98,6 +98,10 @@ Deno.test("loadAccess() refuses what is no server, with its place", async () => 
     assertStringIncludes(error.message, `host must be a URL or a host:port pair: "${server}"`);
     assertEquals([error.line, error.key], [4, "clusters[0].cluster.server"]);
   }
+  assertStringIncludes(
+    (await refused("", { server: "localhost:99999" })).message,
+    'host must be a URL or a host:port pair: "localhost:99999": port 99999 is larger than 65535',
+  );
   assertStringIncludes((await refused("", { server: "ftp://h" })).message, 'unsupported protocol scheme "ftp"');
 });
 

@@ -79,7 +79,7 @@ export function plain(fields: readonly Field[], count = fields.length): Uint8Arr
 
 /**
  * The blocks of one direction without any compression (RFC 1951 section 3.2.4): the head of level 0 with the
- * dictionary's id (C.4), and each block stored, with the empty stored block of a sync flush behind it.
+ * dictionary's id (RFC 1950 section 2.2), and each block stored, with the empty stored block of a sync flush behind it.
  */
 export class StoredBlocks {
   #first = true;

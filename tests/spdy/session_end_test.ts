@@ -182,6 +182,26 @@ Deno.test("SpdySession tells the peer about broken protocol, and fails everythin
   assertEquals(await peer.rest(), new Uint8Array(0));
 });
 
+Deno.test("SpdySession.closed settles when its last words are out", async () => {
+  const sent = Promise.withResolvers<void>();
+  let dropped = false;
+  const slow: Duplex = {
+    read(into) {
+      into.set(data(0, "x"));
+      return Promise.resolve(9);
+    },
+    write: () => sent.promise,
+    closeWrite: () => Promise.resolve(),
+    close: () => dropped = true,
+  };
+  const session = new SpdySession(slow, { role: "server" });
+  const settled = session.closed.catch(() => {}).then(() => dropped);
+  assertEquals(await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, 20, "not yet"))]), "not yet");
+  sent.resolve();
+  assertEquals(await settled, true);
+  await assertRejects(() => session.closed, SpdyProtocolError);
+});
+
 Deno.test("SpdySession lets go of a peer that breaks the protocol and reads nothing", async () => {
   const [streams, duplex] = [[] as SpdyStream[], { closed: false }];
   const gate = Promise.withResolvers<void>();

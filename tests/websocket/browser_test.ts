@@ -59,6 +59,17 @@ Deno.test("openPlatformWebSocket() rejects an end without Close", async () => {
   await assertRejects(() => client.closed, WebSocketConnectionError);
 });
 
+Deno.test("openPlatformWebSocket() delivers what came before an end without Close", async () => {
+  using end = listen();
+  const { client, server } = await both(end);
+  await server.send("output");
+  await server.send("status");
+  server.abort();
+  await assertRejects(() => client.closed, WebSocketConnectionError, "without a Close frame");
+  assertEquals([await client.receive(), await client.receive()], ["output", "status"]);
+  await assertRejects(() => client.receive(), WebSocketConnectionError, "without a Close frame");
+});
+
 Deno.test("openPlatformWebSocket() fails rather than queue without a bound", async () => {
   using end = listen();
   const { client, server } = await both(end, { maxUnread: 1 << 20 });
