@@ -8,10 +8,11 @@ import type { Dialer } from "../dial/mod.ts";
 import type { AccessOptions, ClusterAccess, Credentials } from "../kubeconfig/mod.ts";
 import type { MessageSocket } from "../websocket/mod.ts";
 import { ApiError, UpgradeError } from "./errors.ts";
-import type { PodObject } from "./objects.ts";
+import type { KubernetesObject, PodObject } from "./objects.ts";
 import { Pod, type PodConnection, type UpgradeOptions } from "./pod.ts";
 import type { PortForward, PortForwardOptions } from "./port_forward.ts";
-import { resolvePod, type ResolvePodOptions } from "./targets.ts";
+import { Resource, type ResourceId } from "./resource.ts";
+import { isForwardable, resolvePod, type ResolvePodOptions } from "./targets.ts";
 import type { SpdyRequest, SpdyUpgrade, Transport, WebSocketRequest } from "./transport.ts";
 import { VERSION } from "./version.ts";
 import type { Wire } from "./wire.ts";
@@ -28,7 +29,8 @@ export interface ClientOptions {
   readonly transport?: Transport;
   /**
    * How long each step to an answer may take, in milliseconds. Default 30 000 for each of connection, proxy and TLS,
-   * 60 000 for the answer's head. A command, once it runs, may take as long as it likes.
+   * 60 000 for the answer's head, and for each pause in its body unless that is a watch's or a log's. A browser takes the
+   * first steps as one, and waits for a body as long as it likes. A command, once it runs, may take as long as it likes.
    */
   readonly timeout?: number;
   /** What streams into pods go over. Default `"auto"`: WebSocket, and SPDY/3.1 where a server refuses that. */
@@ -45,6 +47,12 @@ export interface ClusterOptions extends ClientOptions {
   readonly token?: string;
   /** The namespace of pods that are named without one. Default `default`. */
   readonly namespace?: string;
+}
+
+/** Options of {@linkcode Cluster.portForward}. */
+export interface ForwardTargetOptions extends PortForwardOptions, Partial<ResolvePodOptions> {
+  /** The pod that the target means now, from whoever has looked already. */
+  readonly pod?: PodObject;
 }
 
 /** A request that has been answered, or has failed. */
@@ -127,6 +135,11 @@ export class Cluster implements AsyncDisposable {
     return new Pod(this.#podConnection(), name, options.namespace ?? this.namespace);
   }
 
+  /** The objects of an API resource, to read, watch and write them. */
+  resource<T extends KubernetesObject>(id: ResourceId): Resource<T> {
+    return new Resource<T>((path, options) => this.request(path, options), id);
+  }
+
   /**
    * The pod that `target` means, as kubectl reads it: a name, `pod/NAME`, or `deploy/NAME`,
    * `svc/NAME`, `sts/NAME`, `rs/NAME`, `rc/NAME`, `ds/NAME`, `job/NAME`, of whose pods it takes
@@ -151,14 +164,14 @@ export class Cluster implements AsyncDisposable {
    */
   async portForward(
     target: string,
-    options: PortForwardOptions & Partial<ResolvePodOptions> = {},
+    options: ForwardTargetOptions = {},
   ): Promise<PortForward> {
     const { PortForward } = await import("./port_forward.ts");
-    const resolve = ({ fresh, signal }: { fresh: boolean; signal: AbortSignal }) =>
-      this.resolvePod(target, {
+    const resolve = async ({ fresh, signal }: { fresh: boolean; signal: AbortSignal }) =>
+      options.pod && !fresh ? options.pod : await this.resolvePod(target, {
         ...options,
         signal,
-        ...(fresh && { accept: (pod) => pod.status?.phase === "Running" && !pod.metadata.deletionTimestamp }),
+        ...(fresh && { accept: isForwardable }),
       });
     const byName = !target.includes("/") || /^(pods?|po)(\.|\/)/i.test(target);
     return await PortForward.open({ resolve, byName, connection: this.#podConnection() }, options);
@@ -172,7 +185,7 @@ export class Cluster implements AsyncDisposable {
   async get<T>(path: string, options: RequestOptions & { readonly accept?: string } = {}): Promise<T> {
     const accept: [string, string] = ["Accept", options.accept ?? "application/json"];
     const response = await this.request(path, { ...options, headers: [accept, ...(options.headers ?? [])] });
-    if (!response.ok) throw await ApiError.from(response);
+    if (!response.ok) throw await ApiError.from(response, options);
     return await response.json() as T;
   }
 
@@ -336,7 +349,7 @@ async function makeTransport(access: ClusterAccess, options: ClientOptions): Pro
     return dialer ? new SocketTransport(access.server, dialer, limits) : SocketTransport.create(access, limits);
   }
   const { PlatformTransport } = await import("./platform_transport.ts");
-  return new PlatformTransport(access.server);
+  return new PlatformTransport(access.server, timeout === undefined ? {} : { timeout });
 }
 
 /** As kubectl masks credentials in `-v=8`: the scheme stays. */

@@ -22,8 +22,34 @@ export interface ObjectMeta {
   readonly deletionTimestamp?: string;
   /** Grows with every change. */
   readonly resourceVersion?: string;
+  /** Grows with every change of what shall be (`spec`). */
+  readonly generation?: number;
   /** What made the object. */
-  readonly ownerReferences?: ReadonlyArray<{ readonly kind: string; readonly controller?: boolean }>;
+  readonly ownerReferences?: readonly OwnerReference[];
+}
+
+/** What made an object: when all of its owners are gone, it goes too. */
+export interface OwnerReference {
+  /** The owner's API group and version. */
+  readonly apiVersion?: string;
+  /** Its kind. */
+  readonly kind: string;
+  /** Its name. */
+  readonly name?: string;
+  /** Its unique id. */
+  readonly uid?: string;
+  /** Whether it is the one that manages the object. */
+  readonly controller?: boolean;
+}
+
+/** What every object is. */
+export interface KubernetesObject {
+  /** The API group and version: `v1`, `apps/v1`. The items of a list lack it. */
+  readonly apiVersion?: string;
+  /** The kind: `DaemonSet`. The items of a list lack it. */
+  readonly kind?: string;
+  /** Name, labels and so on. */
+  readonly metadata: ObjectMeta;
 }
 
 /** A pod (core/v1). */

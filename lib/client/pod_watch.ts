@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { pause } from "../bytes/mod.ts";
 import { ApiError } from "./errors.ts";
 import type { PodObject } from "./objects.ts";
 import { type SendRequest, watch } from "./watch.ts";
@@ -62,7 +63,7 @@ export async function watchPod(
     await pause(allowed ? RETRY : POLL, signal);
     try {
       const response = await request(`${pods}/${encodeURIComponent(name)}`, { signal });
-      if (!response.ok) throw await ApiError.from(response);
+      if (!response.ok) throw await ApiError.from(response, { signal });
       const now = await response.json() as PodObject;
       if (look(now)) return;
       resourceVersion = now.metadata.resourceVersion ?? "";
@@ -78,17 +79,3 @@ const RETRY = 500;
 
 /** Between two looks where watching is not allowed, in milliseconds. */
 const POLL = 5_000;
-
-/** Waits; an abort ends it early. */
-export function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, milliseconds);
-    signal.addEventListener("abort", done, { once: true });
-    if (signal.aborted) done();
-  });
-}

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { PodwireError } from "../bytes/mod.ts";
+import { pause, PodwireError } from "../bytes/mod.ts";
 import { PORT_FORWARD_CHANNELS, PORT_FORWARD_PROTOCOL, PORT_FORWARD_TUNNEL } from "../channels/mod.ts";
 import type { SocketAddress } from "../dial/mod.ts";
 import { messageDuplex } from "../websocket/mod.ts";
@@ -15,7 +15,7 @@ import { ChannelForwardSession, type ForwardPair, type ForwardSession, SpdyForwa
 import { ForwardedConnection } from "./forwarded_connection.ts";
 import type { PodObject } from "./objects.ts";
 import type { PodConnection } from "./pod.ts";
-import { pause, watchPod } from "./pod_watch.ts";
+import { watchPod } from "./pod_watch.ts";
 import { openFirst } from "./wire.ts";
 
 /** Options of a port-forward. */
