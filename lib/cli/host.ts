@@ -3,21 +3,27 @@
  *
  * @module
  */
-import { type HostOptions, serveHost } from "../server/mod.ts";
+import { loadPods, serveHost } from "../server/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
+import { ENDINGS, parseListen, writePrivately } from "./serve.ts";
 import { writeText } from "./standard_streams.ts";
 
 /** The command. */
 export const command = defineCommand({
   name: "host",
   description:
-    'Serve a small Kubernetes-shaped API whose "pods" are processes of this machine: version, discovery, pods, exec, ' +
-    "attach. For trying out and testing; there are no containers and no isolation.\n\n" +
+    'Serve a small Kubernetes-shaped API whose "pods" are processes of this machine: version, discovery, pods with watch ' +
+    "and delete, exec, attach, port-forward, logs. For trying out and testing; there are no containers and no isolation." +
+    "\n\n" +
+    "The pods are those of a manifest, -f, or one that tells the time. A container runs its command, again when it ends as " +
+    "its pod's restartPolicy says; its ports are those of this machine. Fields of a manifest that have no effect are warned " +
+    "of.\n\n" +
     "Whoever can reach it can run any command as you. Hence it listens on loopback only and wants a token, which is in " +
     "the kubeconfig that it prints, or on a unix socket that only you can open.",
-  usage: "host [--listen ADDRESS] [--write-kubeconfig FILE]",
+  usage: "host [-f FILENAME] [--listen ADDRESS] [--write-kubeconfig FILE] [flags]",
   examples: [
+    ["Serve the pods of a manifest", "podwire host -f pods.yaml --write-kubeconfig host.kubeconfig"],
     [
       "Serve on a free port, and go there from another shell",
       "podwire host --write-kubeconfig host.kubeconfig\n  podwire --kubeconfig host.kubeconfig exec demo -- date",
@@ -28,6 +34,11 @@ export const command = defineCommand({
     ],
   ],
   flags: {
+    "filename": {
+      kind: "string",
+      short: "f",
+      help: "YAML file with the pods to run, one or more documents; the default is one pod that tells the time",
+    },
     "listen": {
       kind: "string",
       default: "127.0.0.1:0",
@@ -44,7 +55,7 @@ export const command = defineCommand({
     "--allow-net=127.0.0.1 or, for a unix socket, --allow-sys --allow-net=unix:PATH --allow-write=PATH",
     "--allow-net=127.0.0.1,[::1] for port-forward",
     "--allow-env=PATH to have programs looked for there instead of in the usual folders",
-    "--allow-write=FILE for --write-kubeconfig",
+    "--allow-write=FILE for --write-kubeconfig, --allow-read=FILE for -f",
   ],
 
   async run({ flags, words }) {
@@ -53,7 +64,10 @@ export const command = defineCommand({
     const end = () => ended.abort();
     for (const signal of ENDINGS) Deno.addSignalListener(signal, end);
     try {
-      await using host = await serveHost({ listen: parseListen(flags.listen), signal: ended.signal });
+      const listen = parseListen(flags.listen);
+      const manifest = flags.filename === "" ? undefined : await loadPods(flags.filename);
+      for (const warning of manifest?.warnings ?? []) await writeText(Deno.stderr, `Warning: ${warning}\n`);
+      await using host = await serveHost({ listen, ...(manifest && { pods: manifest.pods }), signal: ended.signal });
       const file = flags["write-kubeconfig"];
       if (file) await writePrivately(file, host.kubeconfig);
       const use = host.address.transport === "unix"
@@ -70,27 +84,3 @@ export const command = defineCommand({
     return 0;
   },
 });
-
-const ENDINGS: readonly Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM", "SIGHUP"];
-
-function parseListen(text: string): HostOptions["listen"] {
-  if (text.startsWith("unix:")) {
-    const path = text.slice("unix:".length);
-    if (path === "") throw new UsageError("--listen unix: needs a path, for example unix:/run/user/1000/podwire.sock");
-    return { path };
-  }
-  const [, hostname = "", digits = ""] = /^(?:(.+):)?(\d+)$/.exec(text) ?? [];
-  const port = Number(digits);
-  if (port > 65535) throw new UsageError(`--listen ${text}: port ${digits} is larger than 65535`);
-  if (digits === "") {
-    throw new UsageError(`--listen must be HOST:PORT or unix:PATH, not ${JSON.stringify(text)}`);
-  }
-  return { port, ...(hostname && { hostname: hostname.replace(/^\[(.*)\]$/, "$1") }) };
-}
-
-/** A kubeconfig holds a token: it is never for others to read, also if the file was there before. */
-async function writePrivately(path: string, text: string): Promise<void> {
-  await Deno.writeTextFile(path, "", { mode: 0o600 });
-  if (Deno.build.os !== "windows") await Deno.chmod(path, 0o600);
-  await Deno.writeTextFile(path, text);
-}

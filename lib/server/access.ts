@@ -1,5 +1,5 @@
 /**
- * Who may talk to the host.
+ * Who may talk to a server of podwire's: the embedded host, or a gateway.
  *
  * @module
  */
@@ -13,7 +13,7 @@ const BEARER_PROTOCOL = "base64url.bearer.authorization.k8s.io.";
 export interface AccessControlOptions {
   /** What a client has to know; without it, whoever can connect may do everything. */
   readonly token?: string;
-  /** The origins of the web pages that may use the host, `https://page.example`. */
+  /** The origins of the web pages that may use the server, `https://page.example`. */
   readonly allowOrigins: readonly string[];
   /** Whether the `Host` header must be a loopback name: it must over TCP, and says nothing over a unix socket. */
   readonly checkHost: boolean;
@@ -22,11 +22,11 @@ export interface AccessControlOptions {
 /**
  * Lets requests in, or not.
  *
- * Whoever is let in can run commands as the host's user, so over TCP a client has to know a random token.
+ * Whoever is let in can do what the server's user can, so over TCP a client has to know a random token.
  * It may come in three ways: as `Authorization: Bearer`, in a WebSocket's subprotocols (a browser page can set
  * nothing else), or as the first segment of the path. The last one is for kubectl: client-go reads no credentials
  * from a kubeconfig for a server without TLS, but keeps the path of its URL, so `server: http://127.0.0.1:PORT/TOKEN`
- * works, and the host needs no certificate.
+ * works, and the server needs no certificate.
  *
  * Other local users do not know the token. A web page does not either; beyond that its `Origin` must be
  * allowed, and the `Host` that it thinks it talks to must be a loopback name (DNS rebinding).
@@ -67,7 +67,7 @@ export class AccessControl {
     return {
       status: 204,
       headers: [
-        ["Access-Control-Allow-Methods", "GET, POST"],
+        ["Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE"],
         ...(headers === undefined ? [] : [["Access-Control-Allow-Headers", headers] as const]),
         // Chromium asks this when a public page reaches into the local network.
         ["Access-Control-Allow-Private-Network", "true"],
@@ -90,9 +90,14 @@ export class AccessControl {
     }
     const origin = request.headers.get("origin");
     if (origin !== undefined && !this.#options.allowOrigins.includes(origin)) {
-      throw forbidden(`web pages of ${origin} may not use this host; it was started without allowing that origin`);
+      throw forbidden(`web pages of ${origin} may not use this server; it was started without allowing that origin`);
     }
   }
+}
+
+/** 192 random bits, in characters that a path and a header take as they are. */
+export function randomToken(): string {
+  return crypto.getRandomValues(new Uint8Array(24)).toBase64({ alphabet: "base64url" });
 }
 
 function isLoopbackName(host: string): boolean {

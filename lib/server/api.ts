@@ -3,15 +3,21 @@
  *
  * @module
  */
+import type { Container } from "./container.ts";
 import { goJson } from "./go_json.ts";
 import type { HttpRequest, HttpResponse } from "./http.ts";
-import { namespaceList, namespaceObject, NODE_NAME, podList, podObject } from "./objects.ts";
-import type { Container, Pod } from "./pods.ts";
+import type { Exchange } from "./http_server.ts";
+import { namespaceList, namespaceObject, type PodBody, podObject } from "./objects.ts";
+import { listPods, parseNumber, watchPods } from "./pod_list.ts";
+import { LogStream } from "./pod_log.ts";
+import type { PodStore } from "./pod_store.ts";
+import type { Pod } from "./pods.ts";
 import { Query } from "./query.ts";
 import type { RemoteCommandRequest, ServedCommand } from "./remote_command.ts";
 import { parseFieldSelector, parseLabelSelector } from "./selectors.ts";
-import { badRequest, methodNotAllowed, objectNotFound, pathNotFound } from "./status_error.ts";
+import { badRequest, methodNotAllowed, objectNotFound, pathNotFound, StatusError } from "./status_error.ts";
 import { namespaceTable, podTable, wantsTable } from "./table.ts";
+import { upgradeWanted } from "./upgrade.ts";
 
 /** A stream into a container that a request may open. */
 export class ContainerStream {
@@ -48,98 +54,140 @@ export class PortForwardStream {
 }
 
 /** What a request may be answered with: a response, or a stream. */
-export type Answer = HttpResponse | ContainerStream | PortForwardStream;
+export type Answer = HttpResponse | ContainerStream | PortForwardStream | LogStream;
 
 /**
  * Answers a request for `path`, which is the request's without what only concerned access.
  *
  * @throws {StatusError} If it is refused.
  */
-export function serveApi(pods: readonly Pod[], path: string, request: HttpRequest): Answer {
-  if (path.startsWith("/api/v1/")) return serveCore(pods, path, request);
+export async function serveApi(store: PodStore, path: string, exchange: Exchange): Promise<Answer> {
+  if (path.startsWith("/api/v1/")) return await serveCore(store, path, exchange);
   const document = DOCUMENTS[path.replace(/(.)\/$/, "$1")];
   if (document === undefined) throw pathNotFound();
-  requireRead(request);
+  requireRead(exchange.request);
   if (typeof document !== "string") return json(document);
   const headers = [["Content-Type", "text/plain; charset=utf-8"]] as const;
   return { status: 200, headers, body: document };
 }
 
 /** The objects of core/v1. */
-function serveCore(pods: readonly Pod[], path: string, request: HttpRequest): Answer {
+async function serveCore(store: PodStore, path: string, exchange: Exchange): Promise<Answer> {
+  const { request } = exchange;
   const query = new Query(request.query);
   const asTable = wantsTable(request.headers.get("accept"));
   const segments = path.split("/").slice(3).map(decodeSegment);
   const [first, namespace = "", second, name = "", action] = segments;
-  if (action === undefined) requireRead(request);
-  if (query.flag("watch")) throw methodNotAllowed();
-
-  if (first === "pods" && segments.length === 1) return listPods(pods, query, asTable);
+  if (first === "pods" && segments.length === 1) return servePods(store, { query, asTable }, exchange);
   if (first !== "namespaces" || (segments.length > 2 && second !== "pods")) throw pathNotFound();
   switch (segments.length) {
     case 1:
-      return listNamespaces(pods, query, asTable);
     case 2:
-      return getNamespace(pods, namespace, asTable);
+      requireRead(request);
+      if (query.flag("watch")) throw methodNotAllowed();
+      return segments.length === 1
+        ? listNamespaces(store.namespaces, query, asTable)
+        : getNamespace(store.namespaces, namespace, asTable);
     case 3:
-      return listPods(pods.filter((pod) => pod.namespace === namespace), query, asTable);
+      return servePods(store, { namespace, query, asTable }, exchange);
     case 4: {
-      const pod = findPod(pods, namespace, name);
-      return json(asTable ? podTable([pod]) : podObject(pod));
+      const [pod, body] = findPod(store, namespace, name);
+      if (request.method === "DELETE") return json(podObject(await deletePod(store, pod, query, exchange)));
+      requireRead(request);
+      return json(asTable ? podTable([body], body.metadata.resourceVersion) : podObject(body));
     }
-    case 5:
-      if (action === "exec" || action === "attach") {
-        return openStream(findPod(pods, namespace, name), action, query, request);
-      }
-      if (action === "portforward") {
-        const ports = parsePorts(query);
-        return openPortForward(findPod(pods, namespace, name), ports, request);
-      }
+    case 5: {
+      const [pod] = findPod(store, namespace, name);
+      if (action === "exec" || action === "attach") return openStream(pod, action, query, request);
+      if (action === "portforward") return openPortForward(pod, parsePorts(query), request);
+      if (action !== "log") break;
+      requireRead(request);
+      return serveLog(LogStream.of(chooseContainer(pod, query.get("container") ?? ""), name, query), exchange);
+    }
   }
   throw pathNotFound();
 }
 
-function listPods(pods: readonly Pod[], query: Query, asTable: boolean): HttpResponse {
-  const byLabel = parseLabelSelector(query.get("labelSelector") ?? "");
-  const byField = parseFieldSelector(query.get("fieldSelector") ?? "", Object.keys(podFields()));
-  const found = pods.filter((pod) => byLabel(pod.spec.labels ?? {}) && byField(podFields(pod)));
-  return json(asTable ? podTable(found) : podList(found));
+/** Pods: a list, or a watch. */
+function servePods(
+  store: PodStore,
+  list: { readonly namespace?: string; readonly query: Query; readonly asTable: boolean },
+  { connection, request, signal }: Exchange,
+): HttpResponse {
+  requireRead(request);
+  if (!list.query.flag("watch")) return json(listPods(store, list));
+  return watchPods(store, list, AbortSignal.any([signal, connection.watchClient()]));
 }
 
-/** The fields that pods can be selected by (kubernetes `pkg/registry/core/pod/strategy.go`). */
-function podFields(pod?: Pod): Record<string, string> {
-  return {
-    "metadata.name": pod?.spec.name ?? "",
-    "metadata.namespace": pod?.namespace ?? "",
-    "spec.nodeName": NODE_NAME,
-    "spec.restartPolicy": "Never",
-    "status.phase": pod?.phase ?? "",
-    "status.podIP": "127.0.0.1",
-  };
+function serveLog(log: LogStream, { connection, request, signal }: Exchange): Answer {
+  const isUpgrade = request.headers.tokens("connection").includes("upgrade");
+  if (isUpgrade && upgradeWanted(request) === "websocket") return log;
+  return log.response(AbortSignal.any([signal, connection.watchClient()]));
 }
 
-function listNamespaces(pods: readonly Pod[], query: Query, asTable: boolean): HttpResponse {
+/** Deletes a pod as a request wishes; what is in its body counts more than the query (apimachinery `DeleteOptions`). */
+async function deletePod(store: PodStore, pod: Pod, query: Query, { connection, request }: Exchange): Promise<PodBody> {
+  const body = await connection.body();
+  const options = body.length === 0 ? {} : parseDeleteOptions(body, request);
+  const [, current] = findPod(store, pod.namespace, pod.spec.name);
+  const { uid, resourceVersion } = options.preconditions ?? {};
+  for (const [field, wanted] of Object.entries({ uid, resourceVersion })) {
+    const actual = current.metadata[field as "uid" | "resourceVersion"];
+    if (wanted === undefined || wanted === actual) continue;
+    throw conflict(
+      pod.spec.name,
+      `Precondition failed: ${field} in precondition: ${wanted}, ${field} in object meta: ${actual}`,
+    );
+  }
+  const grace = options.gracePeriodSeconds ?? parseNumber(query, "gracePeriodSeconds");
+  if (options.dryRun?.length || query.get("dryRun")) return current;
+  // Kubernetes reads a negative one as the least that is not at once.
+  return store.delete(pod, grace !== undefined && grace < 0 ? 1 : grace);
+}
+
+interface DeleteOptions {
+  readonly gracePeriodSeconds?: number;
+  readonly dryRun?: readonly string[];
+  readonly preconditions?: { readonly uid?: string; readonly resourceVersion?: string };
+}
+
+function parseDeleteOptions(body: Uint8Array, request: HttpRequest): DeleteOptions {
+  const type = request.headers.get("content-type") ?? "application/json";
+  if (!type.startsWith("application/json")) {
+    throw new StatusError(415, "UnsupportedMediaType", `the body of the request was in an unknown format: ${type}`);
+  }
+  let options: unknown;
+  try {
+    options = JSON.parse(new TextDecoder().decode(body));
+  } catch (error) {
+    throw badRequest(`couldn't get version/kind; json parse error: ${error instanceof Error ? error.message : error}`);
+  }
+  return (options ?? {}) as DeleteOptions;
+}
+
+function conflict(name: string, why: string): StatusError {
+  const message = `Operation cannot be fulfilled on pods ${JSON.stringify(name)}: ${why}`;
+  return new StatusError(409, "Conflict", message, { name, kind: "pods" });
+}
+
+function listNamespaces(names: readonly string[], query: Query, asTable: boolean): HttpResponse {
   const byLabel = parseLabelSelector(query.get("labelSelector") ?? "");
   const byField = parseFieldSelector(query.get("fieldSelector") ?? "", ["metadata.name", "status.phase"]);
-  const found = namespaceNames(pods).filter((name) =>
+  const found = names.filter((name) =>
     byLabel({ "kubernetes.io/metadata.name": name }) && byField({ "metadata.name": name, "status.phase": "Active" })
   );
   return json(asTable ? namespaceTable(found) : namespaceList(found));
 }
 
-function getNamespace(pods: readonly Pod[], name: string, asTable: boolean): HttpResponse {
-  if (!namespaceNames(pods).includes(name)) throw objectNotFound("namespaces", name);
+function getNamespace(names: readonly string[], name: string, asTable: boolean): HttpResponse {
+  if (!names.includes(name)) throw objectNotFound("namespaces", name);
   return json(asTable ? namespaceTable([name]) : namespaceObject(name));
 }
 
-function namespaceNames(pods: readonly Pod[]): string[] {
-  return [...new Set(["default", ...pods.map((pod) => pod.namespace)])].sort();
-}
-
-function findPod(pods: readonly Pod[], namespace: string, name: string): Pod {
-  const pod = pods.find((pod) => pod.namespace === namespace && pod.spec.name === name);
-  if (!pod) throw objectNotFound("pods", name);
-  return pod;
+function findPod(store: PodStore, namespace: string, name: string): readonly [Pod, PodBody] {
+  const found = store.find(namespace, name);
+  if (!found) throw objectNotFound("pods", name);
+  return found;
 }
 
 /** exec or attach: the checks of the API server, then those of the kubelet, whose answers are bare text. */
@@ -170,6 +218,8 @@ function openStream(
 function openPortForward(pod: Pod, ports: readonly number[], request: HttpRequest): Answer {
   if (!isRead(request) && request.method !== "POST") throw methodNotAllowed();
   if (!request.headers.tokens("connection").includes("upgrade")) throw badRequest("Upgrade request required");
+  // The kubelet's answer where a pod's sandbox has ended with its containers (containerd `sandbox_portforward.go`).
+  if (pod.phase !== "Running") return text(500, "sandbox container is not running");
   return new PortForwardStream(pod, ports);
 }
 
@@ -259,12 +309,13 @@ const DOCUMENTS: Readonly<Record<string, string | Record<string, unknown>>> = {
         singularName: "pod",
         namespaced: true,
         kind: "Pod",
-        verbs: ["get", "list"],
+        verbs: ["delete", "get", "list", "watch"],
         shortNames: ["po"],
         categories: ["all"],
       },
       { name: "pods/attach", singularName: "", namespaced: true, kind: "PodAttachOptions", verbs: ["create", "get"] },
       { name: "pods/exec", singularName: "", namespaced: true, kind: "PodExecOptions", verbs: ["create", "get"] },
+      { name: "pods/log", singularName: "", namespaced: true, kind: "Pod", verbs: ["get"] },
       {
         name: "pods/portforward",
         singularName: "",

@@ -3,12 +3,15 @@
  *
  * @module
  */
-import { type Duplex, PodwireError } from "../bytes/mod.ts";
-import { AccessControl } from "./access.ts";
+import { AccessControl, randomToken } from "./access.ts";
 import { type Answer, ContainerStream, PortForwardStream, serveApi } from "./api.ts";
-import { type HttpRequest, HttpRequestError, HttpServerConnection } from "./http.ts";
+import type { HttpResponse } from "./http.ts";
+import { type Exchange, HttpServer } from "./http_server.ts";
+import { withIdleLimit } from "./idle_limit.ts";
 import { type ListenAddress, SocketListener } from "./listener.ts";
-import { type HostPod, Pod } from "./pods.ts";
+import { formatKubeconfig, type OwnKubeconfig, serverUrl } from "./own_kubeconfig.ts";
+import { PodStore } from "./pod_store.ts";
+import type { HostPod } from "./pods.ts";
 import { StatusError } from "./status_error.ts";
 import { openPortForward, openRemoteCommand } from "./streams.ts";
 
@@ -71,8 +74,7 @@ export async function serveHost(options: HostOptions): Promise<HostServer> {
       ? { transport: "unix", path: options.listen.path }
       : { transport: "tcp", hostname: "127.0.0.1", ...options.listen },
   );
-  const pods = await Promise.all((options.pods ?? [DEMO_POD]).map((pod) => Pod.start(pod)));
-  return new Host(listener, pods, options);
+  return new Host(listener, await PodStore.start(options.pods ?? [DEMO_POD]), options);
 }
 
 /** What runs if nothing else is asked for. */
@@ -82,48 +84,45 @@ const DEMO_POD: HostPod = {
   containers: [{ name: "main", command: ["/bin/sh", "-c", "while date && sleep 5; do :; done"] }],
 };
 
+/** How long nothing may pass over a stream, in milliseconds: four hours, as at a kubelet (`streamingConnectionIdleTimeout`). */
+const IDLE_TIMEOUT = 4 * 3600 * 1000;
+
 class Host implements HostServer {
   readonly address: ListenAddress;
   readonly url: URL;
   readonly token: string | undefined;
   readonly finished: Promise<void>;
-  readonly #listener: SocketListener;
-  readonly #pods: readonly Pod[];
+  readonly #pods: PodStore;
+  readonly #own: OwnKubeconfig;
   readonly #access: AccessControl;
-  readonly #connections = new Set<Duplex>();
-  readonly #sessions = new Set<Promise<void>>();
+  readonly #server: HttpServer;
 
-  constructor(listener: SocketListener, pods: readonly Pod[], options: HostOptions) {
-    this.#listener = listener;
+  constructor(listener: SocketListener, pods: PodStore, options: HostOptions) {
     this.#pods = pods;
     this.address = listener.address;
     const overTcp = this.address.transport === "tcp";
     this.token = overTcp ? (options.token === undefined ? randomToken() : options.token ?? undefined) : undefined;
-    this.url = new URL(baseUrl(this.address) + (this.token ?? ""));
+    this.#own = { name: "podwire-host", address: this.address, token: this.token, namespace: "default" };
+    this.url = serverUrl(this.#own);
     this.#access = new AccessControl({
       ...(this.token !== undefined && { token: this.token }),
       allowOrigins: options.allowOrigins ?? [],
       checkHost: overTcp,
     });
+    this.#server = new HttpServer(
+      listener,
+      (exchange) => this.#answer(exchange),
+      options.maxConnections === undefined ? {} : { maxConnections: options.maxConnections },
+    );
     this.finished = this.#run(options);
   }
 
   get kubeconfig(): string {
-    const server = this.url.href;
-    const cluster = this.address.transport === "unix" ? { server, "via-unix-socket": this.address.path } : { server };
-    const config = {
-      apiVersion: "v1",
-      kind: "Config",
-      clusters: [{ name: "podwire-host", cluster }],
-      users: [],
-      contexts: [{ name: "podwire-host", context: { cluster: "podwire-host", user: "", namespace: "default" } }],
-      "current-context": "podwire-host",
-    };
-    return `${JSON.stringify(config, undefined, 2)}\n`;
+    return formatKubeconfig(this.#own);
   }
 
   async close(): Promise<void> {
-    await this.#listener.close();
+    await this.#server.close();
     await this.finished;
   }
 
@@ -131,76 +130,36 @@ class Host implements HostServer {
     await this.close();
   }
 
-  async #run(options: HostOptions): Promise<void> {
-    const stop = () => void this.#listener.close();
-    options.signal?.addEventListener("abort", stop);
-    if (options.signal?.aborted) stop(); // While it was starting.
-    try {
-      for await (const duplex of this.#listener.connections(options.maxConnections ?? 256)) {
-        const session = this.#serve(duplex);
-        this.#sessions.add(session);
-        session.finally(() => this.#sessions.delete(session));
-      }
-    } finally {
-      options.signal?.removeEventListener("abort", stop);
-      await this.#listener.close();
-      for (const duplex of this.#connections) duplex.close();
-      await Promise.all([...this.#sessions, ...this.#pods.map((pod) => pod.end())]);
-    }
+  async #run({ signal }: HostOptions): Promise<void> {
+    const stop = () => void this.#server.close();
+    signal?.addEventListener("abort", stop);
+    if (signal?.aborted) stop(); // While it was starting.
+    await this.#server.stopped;
+    signal?.removeEventListener("abort", stop);
+    await Promise.all([this.#server.finished, this.#pods.end()]);
   }
 
-  /** Serves a connection to its end. What goes wrong on one connection ends that connection. */
-  async #serve(duplex: Duplex): Promise<void> {
-    this.#connections.add(duplex);
-    const connection = new HttpServerConnection(duplex);
+  async #answer(exchange: Exchange): Promise<void> {
+    const { connection, request } = exchange;
     try {
-      for (let request = await connection.next(); request; request = await connection.next()) {
-        await this.#answer(connection, request);
-      }
-    } catch (error) {
-      if (error instanceof HttpRequestError) await refuse(connection, error);
-      // Else the client has gone, or the host is closing. What is no error of podwire's is a bug, and is heard of.
-      else if (!(error instanceof PodwireError)) throw error;
-    } finally {
-      duplex.close();
-      this.#connections.delete(duplex);
-    }
-  }
-
-  async #answer(connection: HttpServerConnection, request: HttpRequest): Promise<void> {
-    try {
-      const result = this.#access.preflight(request) ?? this.#route(request);
-      if (result instanceof ContainerStream) await openRemoteCommand(connection, request, result);
-      else if (result instanceof PortForwardStream) await openPortForward(connection, request, result);
-      else await connection.respond(this.#access.share(request, result));
+      const result = this.#access.preflight(request) ?? await this.#route(exchange);
+      if (isResponse(result)) return await connection.respond(this.#access.share(request, result));
+      await withIdleLimit(connection, IDLE_TIMEOUT, async (limited) => {
+        if (result instanceof ContainerStream) await openRemoteCommand(limited, request, result);
+        else if (result instanceof PortForwardStream) await openPortForward(limited, request, result);
+        else await result.sendMessages(limited, request);
+      });
     } catch (error) {
       if (!(error instanceof StatusError)) throw error;
       await connection.respond(this.#access.share(request, error.response));
     }
   }
 
-  #route(request: HttpRequest): Answer {
-    return serveApi(this.#pods, this.#access.admit(request), request);
+  async #route(exchange: Exchange): Promise<Answer> {
+    return await serveApi(this.#pods, this.#access.admit(exchange.request), exchange);
   }
 }
 
-/** Answers a request that HTTP itself forbids. */
-async function refuse(connection: HttpServerConnection, error: HttpRequestError): Promise<void> {
-  try {
-    const headers = [["Content-Type", "text/plain; charset=utf-8"]] as const;
-    await connection.respond({ status: error.status, headers, body: error.message, close: true });
-  } catch (error) {
-    if (!(error instanceof PodwireError)) throw error; // Else the client has gone: it needs no answer.
-  }
-}
-
-function baseUrl(address: ListenAddress): string {
-  if (address.transport === "unix") return "http://podwire-host/";
-  const hostname = address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname;
-  return `http://${hostname}:${address.port}/`;
-}
-
-/** 192 random bits, in characters that a path and a header take as they are. */
-function randomToken(): string {
-  return crypto.getRandomValues(new Uint8Array(24)).toBase64({ alphabet: "base64url" });
+function isResponse(answer: Answer): answer is HttpResponse {
+  return "status" in answer;
 }

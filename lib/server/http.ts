@@ -6,76 +6,32 @@
  *
  * @module
  */
-import { type Duplex, PodwireError } from "../bytes/mod.ts";
+import { concat, type Duplex, PodwireError } from "../bytes/mod.ts";
+import {
+  type BodyLength,
+  bodyLength,
+  expectsContinue,
+  type HttpRequest,
+  HttpRequestError,
+  parseHead,
+  persists,
+} from "./http_request.ts";
 
-/** A request that cannot be served; the connection ends after the answer. */
-export class HttpRequestError extends PodwireError {
-  /** The class's name. */
-  override name = "HttpRequestError";
-  /** The HTTP status to answer with. */
-  readonly status: number;
-
-  /** An error that is answered with `status`. */
-  constructor(status: number, message: string) {
-    super(message);
-    this.status = status;
-  }
-}
-
-/** A request's header lines, in order; names match in any case. */
-export class HeaderLines {
-  readonly #lines: ReadonlyArray<readonly [string, string]>;
-
-  /** These lines. */
-  constructor(lines: ReadonlyArray<readonly [string, string]>) {
-    this.#lines = lines;
-  }
-
-  /** The value of the first line of that name. Kubernetes' WebSocket servers look at no other. */
-  get(name: string): string | undefined {
-    return this.getAll(name)[0];
-  }
-
-  /** The values of all lines of that name. */
-  getAll(name: string): string[] {
-    const wanted = name.toLowerCase();
-    return this.#lines.filter(([name]) => name.toLowerCase() === wanted).map(([, value]) => value);
-  }
-
-  /** The same as the platform's headers, where lines of one name are joined. */
-  toHeaders(): Headers {
-    return new Headers(this.#lines.map(([name, value]) => [name, value]));
-  }
-
-  /** The comma-separated, lower-cased members of all lines of that name. */
-  tokens(name: string): string[] {
-    return this.getAll(name).flatMap((value) => value.split(",")).map((token) => token.trim().toLowerCase())
-      .filter((token) => token !== "");
-  }
-}
-
-/** One request, without its body. */
-export interface HttpRequest {
-  /** The method, in upper case as it came. */
-  readonly method: string;
-  /** The path, still percent-encoded. */
-  readonly path: string;
-  /** What follows the first `?`, raw; empty if nothing does. */
-  readonly query: string;
-  /** 1 for HTTP/1.1, 0 for HTTP/1.0. */
-  readonly minorVersion: 0 | 1;
-  /** The header lines. */
-  readonly headers: HeaderLines;
-}
+export { HeaderLines, type HttpRequest, HttpRequestError } from "./http_request.ts";
 
 /** One answer. */
 export interface HttpResponse {
   /** The status code. */
   readonly status: number;
-  /** Header lines; `Content-Length`, `Date` and `Connection` are added. */
+  /** The reason phrase. Default: the code's own. */
+  readonly reason?: string;
+  /**
+   * Header lines; `Content-Length` or `Transfer-Encoding`, `Date` and `Connection` are added. With a body in pieces a
+   * `Content-Length` is kept, and the pieces have to be that long together.
+   */
   readonly headers?: ReadonlyArray<readonly [string, string]>;
-  /** The body; empty if absent. */
-  readonly body?: string;
+  /** The body: a text, or pieces that are sent as they come. Empty if absent. */
+  readonly body?: string | AsyncIterable<Uint8Array>;
   /** Ends the connection after this answer. */
   readonly close?: boolean;
 }
@@ -84,12 +40,25 @@ export interface HttpResponse {
 export interface HttpLimits {
   /** Bytes of request line and headers. Default 256 KiB: an exec carries its command in the URL. */
   readonly head?: number;
-  /** Bytes of body. Default 1 MiB. */
+  /** Header lines. Default 256. */
+  readonly lines?: number;
+  /** Bytes of a body that is read as a whole. Default 1 MiB. */
   readonly body?: number;
-  /** How long a connection may wait for a request, in milliseconds. Default 120 000. */
+  /** How long a connection may wait for a request, or for the next piece of a streamed body, in milliseconds. Default 120 000. */
   readonly idle?: number;
-  /** How long the head or the body of a request may take, in milliseconds. Default 30 000. */
+  /** How long the head of a request, or a body that is read as a whole, may take, in milliseconds. Default 30 000. */
   readonly request?: number;
+}
+
+/** The client ended or broke the connection before the end of its answer. */
+export class ClientGoneError extends PodwireError {
+  /** The class's name. */
+  override name = "ClientGoneError";
+
+  /** The client is gone. */
+  constructor() {
+    super("the client went away before the end of its answer");
+  }
 }
 
 /**
@@ -110,16 +79,37 @@ export interface HttpLimits {
 export class HttpServerConnection {
   readonly #duplex: Duplex;
   readonly #limits: Required<HttpLimits>;
+  /** What has been read and not been used. */
   #buffer = new Uint8Array(0);
+  /** The read that is under way. */
+  #filling: Promise<boolean> | undefined;
   #request: HttpRequest | undefined;
   #body: BodyLength = { type: "none" };
-  #bodyRead = true;
+  #bodyState: "unread" | "reading" | "read" = "read";
+  #watcher: AbortController | undefined;
   #persistent = true;
+  #received = 0;
+  #sent = 0;
 
   /** Serves `duplex`. */
   constructor(duplex: Duplex, limits: HttpLimits = {}) {
     this.#duplex = duplex;
-    this.#limits = { head: 256 * 1024, body: 1024 * 1024, idle: 120_000, request: 30_000, ...limits };
+    this.#limits = { head: 256 * 1024, lines: 256, body: 1024 * 1024, idle: 120_000, request: 30_000, ...limits };
+  }
+
+  /** Whether the current request has a body that nobody has begun to read. */
+  get hasBody(): boolean {
+    return this.#bodyState === "unread";
+  }
+
+  /** Bytes of the current request's body so far. */
+  get received(): number {
+    return this.#received;
+  }
+
+  /** Bytes of the body of its answer so far. */
+  get sent(): number {
+    return this.#sent;
   }
 
   /**
@@ -129,51 +119,135 @@ export class HttpServerConnection {
    * @throws {HttpRequestError} If it is malformed or too large.
    */
   async next(): Promise<HttpRequest | undefined> {
-    if (!this.#bodyRead) await this.body();
-    if (!this.#persistent) return undefined;
-    this.#request = undefined;
+    this.#request = this.#watcher = undefined;
+    if (!this.#persistent) {
+      if (this.#bodyState !== "read") await this.#linger();
+      return undefined;
+    }
+    if (this.#bodyState === "unread") await this.body();
     if (this.#buffer.length === 0 && !await this.#withDeadline(this.#limits.idle, () => this.#fill())) return undefined;
     const head = await this.#withDeadline(this.#limits.request, () => this.#readHead());
     if (head === undefined) return undefined;
-    const request = parseHead(head);
+    this.#bodyState = "reading"; // Where what follows ends is only known from the head.
+    const request = parseHead(head, this.#limits.lines);
     this.#body = bodyLength(request);
-    this.#bodyRead = this.#body.type === "none";
+    this.#bodyState = this.#body.type === "none" ? "read" : "unread";
     this.#persistent = persists(request);
+    this.#received = this.#sent = 0;
     this.#request = request;
     return request;
   }
 
   /**
-   * Reads the body of the current request.
+   * Reads the body of the current request as a whole.
    *
    * @throws {HttpRequestError} If it is malformed, too large or cut short.
    */
   async body(): Promise<Uint8Array> {
-    if (this.#bodyRead) return new Uint8Array(0);
-    this.#bodyRead = true;
+    if (this.#bodyState !== "unread") return new Uint8Array(0);
+    if (this.#body.type === "length") this.#checkBodySize(this.#body.length);
     return await this.#withDeadline(this.#limits.request, async () => {
-      if (this.#request?.minorVersion === 1 && this.#request.headers.tokens("expect").includes("100-continue")) {
-        await this.#duplex.write(encoder.encode("HTTP/1.1 100 Continue\r\n\r\n"));
+      const pieces: Uint8Array[] = [];
+      let total = 0;
+      for await (const piece of this.stream()) {
+        total += piece.length;
+        this.#checkBodySize(total);
+        pieces.push(piece);
       }
-      return this.#body.type === "chunked" ? await this.#readChunks() : await this.#readExactly(this.#bodySize());
+      return concat(pieces);
     });
   }
 
-  /** Answers the current request. */
+  /**
+   * The body of the current request in pieces, read from the network as they are asked for, however long it is. Trailers
+   * are dropped.
+   *
+   * @throws {HttpRequestError} If it is malformed or cut short.
+   */
+  async *stream(): AsyncGenerator<Uint8Array> {
+    if (this.#bodyState !== "unread") return;
+    this.#bodyState = "reading";
+    if (this.#request && expectsContinue(this.#request)) {
+      await this.#duplex.write(encoder.encode("HTTP/1.1 100 Continue\r\n\r\n"));
+    }
+    if (this.#body.type === "length") yield* this.#pieces(this.#body.length);
+    else {
+      for (let size = await this.#chunkSize(); size > 0; size = await this.#chunkSize()) {
+        yield* this.#pieces(size);
+        if (await this.#readLine() !== "") throw new HttpRequestError(400, "chunk without an end");
+      }
+      for (let lines = 0; await this.#readLine() !== ""; lines++) {
+        if (lines >= this.#limits.lines) throw new HttpRequestError(400, "too many trailers");
+      }
+    }
+    this.#bodyState = "read";
+    if (this.#watcher) void this.#watch(this.#watcher);
+  }
+
+  /**
+   * A signal that aborts, with a {@linkcode ClientGoneError}, when the client ends or breaks the connection before its
+   * request has been answered. As in Go's server, one that has only ended its own direction counts as gone: nothing tells it from one
+   * that has closed.
+   */
+  watchClient(): AbortSignal {
+    if (!this.#watcher) {
+      this.#watcher = new AbortController();
+      if (this.#bodyState === "read") void this.#watch(this.#watcher);
+    }
+    return this.#watcher.signal;
+  }
+
+  /**
+   * Answers the current request. A body in pieces is sent as it comes, and its source is told when the client is gone.
+   *
+   * @throws Why the body broke; the connection is dropped then, so that the client does not take it for whole.
+   */
   async respond(response: HttpResponse): Promise<void> {
-    if (response.close) this.#persistent = false;
-    const hasBody = response.status !== 204 && response.status !== 304;
-    const body = encoder.encode(response.body ?? "");
-    const lines = [
-      statusLine(response.status),
-      ...(response.headers ?? []).map(([name, value]) => `${name}: ${value}`),
-      `Date: ${new Date().toUTCString()}`,
-      ...(hasBody ? [`Content-Length: ${body.length}`] : []),
-      ...(this.#persistent ? [] : ["Connection: close"]),
-    ];
-    const head = encoder.encode(`${lines.join("\r\n")}\r\n\r\n`);
-    const sent = hasBody && this.#request?.method !== "HEAD" ? [head, body] : [head];
-    await this.#duplex.write(concat(sent, sent.reduce((sum, part) => sum + part.length, 0)));
+    const { status, body = "", reason = REASONS[status] ?? "Unknown" } = response;
+    if (response.close || !this.#canSkipBody()) this.#persistent = false;
+    const bodiless = status === 204 || status === 304 || this.#request?.method === "HEAD";
+    const lines = [`HTTP/1.1 ${status} ${reason}`];
+    const named = new Set<string>();
+    for (const [name, value] of response.headers ?? []) {
+      if (status === 204 && name.toLowerCase() === "content-length") continue;
+      lines.push(`${name}: ${value}`);
+      named.add(name.toLowerCase());
+    }
+    if (!named.has("date")) lines.push(`Date: ${new Date().toUTCString()}`);
+    const text = typeof body === "string" ? encoder.encode(body) : undefined;
+    let chunked = false;
+    if (text && status !== 204 && status !== 304) lines.push(`Content-Length: ${text.length}`);
+    else if (!text && !bodiless && !named.has("content-length")) {
+      chunked = this.#request?.minorVersion === 1;
+      if (chunked) lines.push("Transfer-Encoding: chunked");
+      else this.#persistent = false;
+    }
+    if (!this.#persistent) lines.push("Connection: close");
+    else if (this.#request?.minorVersion === 0) lines.push("Connection: keep-alive");
+    const head = encodeLatin1(`${lines.join("\r\n")}\r\n\r\n`);
+    if (text) {
+      const sent = bodiless ? [head] : [head, text];
+      this.#sent = bodiless ? 0 : text.length;
+      return await this.#duplex.write(concat(sent));
+    }
+    await this.#duplex.write(head);
+    if (bodiless || typeof body === "string") return;
+    try {
+      for await (const piece of body) {
+        if (piece.length === 0) continue;
+        await this.#duplex.write(chunked ? toChunk(piece) : piece);
+        this.#sent += piece.length;
+      }
+    } catch (error) {
+      this.#duplex.close();
+      throw error;
+    }
+    if (chunked) await this.#duplex.write(LAST_CHUNK);
+  }
+
+  /** The current request is the connection's last. */
+  finish(): void {
+    this.#persistent = false;
   }
 
   /**
@@ -182,15 +256,59 @@ export class HttpServerConnection {
    */
   async upgrade(headers: ReadonlyArray<readonly [string, string]>): Promise<Duplex> {
     this.#persistent = false;
-    const lines = [statusLine(101), ...headers.map(([name, value]) => `${name}: ${value}`)];
-    await this.#duplex.write(encoder.encode(`${lines.join("\r\n")}\r\n\r\n`));
-    const rest = this.#buffer;
-    this.#buffer = new Uint8Array(0);
-    return rest.length === 0 ? this.#duplex : new PrefixedDuplex(rest, this.#duplex);
+    this.#request = this.#watcher = undefined;
+    const lines = [`HTTP/1.1 101 ${REASONS[101]}`, ...headers.map(([name, value]) => `${name}: ${value}`)];
+    await this.#duplex.write(encodeLatin1(`${lines.join("\r\n")}\r\n\r\n`));
+    if (this.#buffer.length === 0 && !this.#filling) return this.#duplex;
+    return {
+      read: (into) => this.#filling || this.#buffer.length > 0 ? this.#readInto(into) : this.#duplex.read(into),
+      write: (data) => this.#duplex.write(data),
+      closeWrite: () => this.#duplex.closeWrite(),
+      close: () => this.#duplex.close(),
+    };
   }
 
-  #bodySize(): number {
-    return this.#body.type === "length" ? this.#body.length : 0;
+  /** Whether what is left of the request's body is little, and on its way, so that it can be read and dropped. */
+  #canSkipBody(): boolean {
+    if (this.#bodyState === "read") return true;
+    if (this.#bodyState === "reading" || this.#body.type !== "length" || !this.#request) return false;
+    return this.#body.length <= MAX_SKIPPED && !expectsContinue(this.#request);
+  }
+
+  /** Lets a client that is still sending its body read the answer: a connection closed on unread bytes ends with a reset. */
+  async #linger(): Promise<void> {
+    const timer = setTimeout(() => this.#duplex.close(), LINGER);
+    try {
+      await this.#duplex.closeWrite();
+      for (let dropped = 0; dropped < MAX_LINGERED; dropped += this.#buffer.length) {
+        this.#buffer = new Uint8Array(0);
+        if (!await this.#fill()) return;
+      }
+    } catch {
+      // It has gone by itself.
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #watch(watcher: AbortController): Promise<void> {
+    while (this.#watcher === watcher && this.#buffer.length < MAX_AHEAD) {
+      const more = await this.#fill().catch(() => false);
+      if (!more && this.#watcher === watcher) return watcher.abort(new ClientGoneError());
+    }
+  }
+
+  async #readInto(into: Uint8Array): Promise<number | null> {
+    if (this.#buffer.length === 0 && this.#filling && !await this.#filling) return null;
+    if (this.#buffer.length === 0) return await this.#duplex.read(into);
+    return into.length === 0 ? 0 : this.#take(into);
+  }
+
+  #take(into: Uint8Array): number {
+    const part = this.#buffer.subarray(0, into.length);
+    into.set(part);
+    this.#buffer = this.#buffer.subarray(part.length);
+    return part.length;
   }
 
   /** Up to and without the empty line, or `undefined` if the client ended before it sent anything. */
@@ -206,7 +324,7 @@ export class HttpServerConnection {
         throw new HttpRequestError(431, `request head is larger than ${this.#limits.head} bytes`);
       }
       if (end >= 0) {
-        const head = latin1.decode(this.#buffer.subarray(0, end));
+        const head = decoder.decode(this.#buffer.subarray(0, end));
         this.#buffer = this.#buffer.subarray(end + 4);
         return head;
       }
@@ -218,31 +336,24 @@ export class HttpServerConnection {
     }
   }
 
-  async #readExactly(length: number): Promise<Uint8Array> {
-    this.#checkBodySize(length);
-    while (this.#buffer.length < length) {
-      if (!await this.#fill()) throw new HttpRequestError(400, "connection ended within a request body");
+  /** The next `length` bytes of a body. */
+  async *#pieces(length: number): AsyncGenerator<Uint8Array> {
+    for (let left = length; left > 0;) {
+      if (this.#buffer.length === 0 && !await this.#fillInTime()) {
+        throw new HttpRequestError(400, "connection ended within a request body");
+      }
+      const piece = this.#buffer.subarray(0, left);
+      this.#buffer = this.#buffer.subarray(piece.length);
+      left -= piece.length;
+      this.#received += piece.length;
+      yield piece;
     }
-    const body = this.#buffer.slice(0, length);
-    this.#buffer = this.#buffer.subarray(length);
-    return body;
   }
 
-  async #readChunks(): Promise<Uint8Array> {
-    const chunks: Uint8Array[] = [];
-    let total = 0;
-    for (;;) {
-      const size = /^([0-9a-f]{1,8})[ \t]*(;.*)?$/i.exec(await this.#readLine());
-      if (!size) throw new HttpRequestError(400, "malformed chunk size");
-      const length = parseInt(size[1]!, 16);
-      if (length === 0) break;
-      total += length;
-      this.#checkBodySize(total);
-      chunks.push(await this.#readExactly(length));
-      if (await this.#readLine() !== "") throw new HttpRequestError(400, "chunk without an end");
-    }
-    while (await this.#readLine() !== "") { /* Trailers mean nothing to us. */ }
-    return concat(chunks, total);
+  async #chunkSize(): Promise<number> {
+    const size = /^([0-9a-f]{1,8})[ \t]*(;.*)?$/i.exec(await this.#readLine());
+    if (!size) throw new HttpRequestError(400, "malformed chunk size");
+    return parseInt(size[1]!, 16);
   }
 
   async #readLine(): Promise<string> {
@@ -250,12 +361,12 @@ export class HttpServerConnection {
       const end = this.#buffer.indexOf(0x0a);
       if (end >= 0) {
         if (this.#buffer[end - 1] !== 0x0d) throw new HttpRequestError(400, "line without a carriage return");
-        const line = latin1.decode(this.#buffer.subarray(0, end - 1));
+        const line = decoder.decode(this.#buffer.subarray(0, end - 1));
         this.#buffer = this.#buffer.subarray(end + 1);
         return line;
       }
       if (this.#buffer.length > MAX_CHUNK_LINE) throw new HttpRequestError(400, "chunk header is too long");
-      if (!await this.#fill()) throw new HttpRequestError(400, "connection ended within a request body");
+      if (!await this.#fillInTime()) throw new HttpRequestError(400, "connection ended within a request body");
     }
   }
 
@@ -265,12 +376,21 @@ export class HttpServerConnection {
     }
   }
 
+  #fillInTime(): Promise<boolean> {
+    return this.#withDeadline(this.#limits.idle, () => this.#fill());
+  }
+
   /** Reads some more; `false` at the end. */
-  async #fill(): Promise<boolean> {
-    const part = new Uint8Array(16 * 1024);
+  #fill(): Promise<boolean> {
+    return this.#filling ??= this.#readMore().finally(() => this.#filling = undefined);
+  }
+
+  async #readMore(): Promise<boolean> {
+    const part = new Uint8Array(this.#bodyState === "reading" ? BODY_READ : HEAD_READ);
     const n = await this.#duplex.read(part);
     if (n === null) return false;
-    this.#buffer = concat([this.#buffer, part.subarray(0, n)], this.#buffer.length + n);
+    const more = part.subarray(0, n);
+    this.#buffer = this.#buffer.length === 0 ? more : concat([this.#buffer, more]);
     return true;
   }
 
@@ -285,108 +405,27 @@ export class HttpServerConnection {
   }
 }
 
-/** A duplex whose first bytes have been read already. */
-class PrefixedDuplex implements Duplex {
-  #prefix: Uint8Array;
-  readonly #duplex: Duplex;
-
-  constructor(prefix: Uint8Array, duplex: Duplex) {
-    this.#prefix = prefix;
-    this.#duplex = duplex;
-  }
-
-  read(into: Uint8Array): Promise<number | null> {
-    if (this.#prefix.length === 0) return this.#duplex.read(into);
-    const n = Math.min(into.length, this.#prefix.length);
-    into.set(this.#prefix.subarray(0, n));
-    this.#prefix = this.#prefix.subarray(n);
-    return Promise.resolve(n);
-  }
-
-  write(data: Uint8Array): Promise<void> {
-    return this.#duplex.write(data);
-  }
-
-  closeWrite(): Promise<void> {
-    return this.#duplex.closeWrite();
-  }
-
-  close(): void {
-    this.#duplex.close();
-  }
-}
-
-type BodyLength = { readonly type: "none" | "chunked" } | { readonly type: "length"; readonly length: number };
-
 /** The longest chunk-size or trailer line, in bytes. */
 const MAX_CHUNK_LINE = 4096;
 
+/** Of a body that nobody wanted, as many bytes are read so that the connection can go on. */
+const MAX_SKIPPED = 64 * 1024;
+
+/** Before a connection is closed on a client that still sends, so many bytes are dropped in so many milliseconds. */
+const MAX_LINGERED = 256 * 1024;
+const LINGER = 500;
+
+/** While a request is being answered, as many bytes of the next ones are read, to see whether the client is still there. */
+const MAX_AHEAD = 16 * 1024;
+
+/** How much is read at once, in bytes. */
+const HEAD_READ = 16 * 1024;
+const BODY_READ = 64 * 1024;
+
 const encoder = new TextEncoder();
-const latin1 = new TextDecoder("latin1");
-
-const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
-const REQUEST_LINE = new RegExp(`^(${TOKEN}) (\\S+) HTTP/1\\.([01])$`);
-const HEADER_LINE = new RegExp(`^(${TOKEN}):[ \\t]*(.*?)[ \\t]*$`);
-// deno-lint-ignore no-control-regex -- exactly the bytes that RFC 9110 section 5.5 keeps out of a value
-const FORBIDDEN_IN_VALUE = /[\x00-\x08\x0a-\x1f\x7f]/;
-
-function parseHead(text: string): HttpRequest {
-  const [first = "", ...rest] = text.split("\r\n");
-  const requestLine = REQUEST_LINE.exec(first);
-  if (!requestLine) {
-    if (/ HTTP\/[02-9]/.test(first)) throw new HttpRequestError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
-    throw new HttpRequestError(400, "malformed request line");
-  }
-  const lines = rest.map((line): readonly [string, string] => {
-    const match = HEADER_LINE.exec(line);
-    if (!match || FORBIDDEN_IN_VALUE.test(match[2]!)) throw new HttpRequestError(400, "malformed header line");
-    return [match[1]!, match[2]!];
-  });
-  const headers = new HeaderLines(lines);
-  const minorVersion = requestLine[3] === "1" ? 1 : 0;
-  const hosts = headers.getAll("host").length;
-  if (hosts > 1 || (hosts === 0 && minorVersion === 1)) {
-    throw new HttpRequestError(400, "missing or repeated Host header");
-  }
-  const target = originForm(requestLine[2]!);
-  const mark = target.indexOf("?");
-  return {
-    method: requestLine[1]!,
-    path: mark < 0 ? target : target.slice(0, mark),
-    query: mark < 0 ? "" : target.slice(mark + 1),
-    minorVersion,
-    headers,
-  };
-}
-
-/** Path and query of a request target, which a client may also send as a whole URL (RFC 9112 section 3.2). */
-function originForm(target: string): string {
-  const absolute = /^https?:\/\/[^/?#]+/i.exec(target);
-  const path = absolute ? target.slice(absolute[0].length) || "/" : target;
-  if (!path.startsWith("/") || path.includes("#")) throw new HttpRequestError(400, "malformed request target");
-  return path;
-}
-
-function bodyLength(request: HttpRequest): BodyLength {
-  const codings = request.headers.tokens("transfer-encoding");
-  const lengths = new Set(request.headers.getAll("content-length"));
-  if (codings.length > 0) {
-    if (lengths.size > 0) throw new HttpRequestError(400, "both Content-Length and Transfer-Encoding");
-    if (codings.length !== 1 || codings[0] !== "chunked") {
-      throw new HttpRequestError(501, "no transfer coding but chunked is known");
-    }
-    return { type: "chunked" };
-  }
-  if (lengths.size === 0) return { type: "none" };
-  const [text = ""] = lengths;
-  if (lengths.size > 1 || !/^\d{1,15}$/.test(text)) throw new HttpRequestError(400, "malformed Content-Length");
-  return Number(text) === 0 ? { type: "none" } : { type: "length", length: Number(text) };
-}
-
-function persists(request: HttpRequest): boolean {
-  const options = request.headers.tokens("connection");
-  return request.minorVersion === 1 ? !options.includes("close") : options.includes("keep-alive");
-}
+/** Not Latin-1, as which header values go out again: who passes them on encodes them as UTF-8. */
+const decoder = new TextDecoder();
+const LAST_CHUNK = encoder.encode("0\r\n\r\n");
 
 function findEmptyLine(buffer: Uint8Array, from: number): number {
   for (let at = buffer.indexOf(0x0d, from); at >= 0; at = buffer.indexOf(0x0d, at + 1)) {
@@ -395,19 +434,20 @@ function findEmptyLine(buffer: Uint8Array, from: number): number {
   return -1;
 }
 
-function concat(parts: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(length);
-  let offset = 0;
-  for (const part of parts) {
-    whole.set(part, offset);
-    offset += part.length;
-  }
-  return whole;
+/** Header values as they were read (as Latin-1) from who sent them. */
+function encodeLatin1(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
 }
 
-function statusLine(status: number): string {
-  return `HTTP/1.1 ${status} ${REASONS[status] ?? "Unknown"}`;
+/** Bytes as one chunk (RFC 9112 section 7.1). */
+function toChunk(data: Uint8Array): Uint8Array {
+  const size = encoder.encode(`${data.length.toString(16)}\r\n`);
+  return concat([size, data, CRLF]);
 }
+
+const CRLF = encoder.encode("\r\n");
 
 /** The reason phrases of the codes that are used here (RFC 9110 section 15). */
 const REASONS: Readonly<Record<number, string>> = {
@@ -425,6 +465,7 @@ const REASONS: Readonly<Record<number, string>> = {
   431: "Request Header Fields Too Large",
   500: "Internal Server Error",
   501: "Not Implemented",
+  502: "Bad Gateway",
   503: "Service Unavailable",
   505: "HTTP Version Not Supported",
 };

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { type Duplex, PodwireError } from "../bytes/mod.ts";
+import { PodwireError } from "../bytes/mod.ts";
 import { SocketDuplex } from "./socket.ts";
 
-/** The host cannot listen where it was told to. */
+/** A server cannot listen where it was told to. */
 export class ListenError extends PodwireError {
   /** The class's name. */
   override name = "ListenError";
@@ -17,7 +17,15 @@ export type ListenAddress =
   | { readonly transport: "unix"; readonly path: string }
   | { readonly transport: "tcp"; readonly hostname: string; readonly port: number };
 
-/** A listening socket that hands out {@linkcode Duplex} connections. */
+/** What a server shows its clients over TLS. */
+export interface ServerCertificate {
+  /** The certificate chain, PEM. */
+  readonly cert: string;
+  /** The private key, PEM. */
+  readonly key: string;
+}
+
+/** A listening socket that hands out {@linkcode SocketDuplex} connections. */
 export class SocketListener {
   /** Where it listens, with the port that it got. */
   readonly address: ListenAddress;
@@ -37,9 +45,10 @@ export class SocketListener {
    * removed, but only when nobody answers on it. An abstract one (an empty path, or one that begins with NUL) is refused:
    * it has no file mode, so anybody could open it.
    *
+   * @param certificate Speaks TLS with it, over TCP, which may then be that of any address: what is said there can be kept secret.
    * @throws {ListenError} If the address is in use, is none of the loopback, is an abstract socket, or cannot be had.
    */
-  static async listen(address: ListenAddress): Promise<SocketListener> {
+  static async listen(address: ListenAddress, certificate?: ServerCertificate): Promise<SocketListener> {
     if (address.transport === "unix") {
       if (address.path === "" || address.path.includes("\0")) {
         const path = JSON.stringify(address.path);
@@ -51,14 +60,16 @@ export class SocketListener {
       return new SocketListener(listenPrivately(address.path), address);
     }
     const { hostname, port } = address;
-    if (!isLoopback(hostname)) {
+    if (!certificate && !isLoopback(hostname)) {
       throw new ListenError(
         `cannot listen on ${hostname}: it is not an address of this machine's loopback (127.0.0.1, ::1, localhost), ` +
-          "and whoever reaches the host can run any command",
+          "and whoever reaches it from elsewhere could do what you can",
       );
     }
     try {
-      const listener = Deno.listen({ hostname, port });
+      const listener = certificate
+        ? Deno.listenTls({ hostname, port, ...certificate, alpnProtocols: ["http/1.1"] })
+        : Deno.listen({ hostname, port });
       return new SocketListener(listener, { ...address, port: listener.addr.port });
     } catch (cause) {
       throw new ListenError(`cannot listen on ${hostname} port ${port}: ${(cause as Error).message}`, { cause });
@@ -66,7 +77,7 @@ export class SocketListener {
   }
 
   /** Accepts connections until {@linkcode SocketListener.close}, at most `limit` open at a time: further ones wait. */
-  async *connections(limit: number): AsyncGenerator<Duplex> {
+  async *connections(limit: number): AsyncGenerator<SocketDuplex> {
     let open = 0;
     const release = () => {
       open--;
@@ -83,6 +94,10 @@ export class SocketListener {
       } catch (error) {
         if (this.#closed) return;
         if (error instanceof Deno.errors.ConnectionAborted || error instanceof Deno.errors.ConnectionReset) continue;
+        if (["EMFILE", "ENFILE"].includes((error as { code?: string }).code ?? "")) {
+          await new Promise((resolve) => setTimeout(resolve, EXHAUSTED_PAUSE)); // Others' ends make room.
+          continue;
+        }
         throw new ListenError(`cannot accept connections any more: ${(error as Error).message}`, { cause: error });
       }
       open++;
@@ -99,6 +114,9 @@ export class SocketListener {
     if (this.address.transport === "unix") await removeIfThere(this.address.path);
   }
 }
+
+/** How long no connection is taken when the process, or the machine, has no file descriptor left, in milliseconds. */
+const EXHAUSTED_PAUSE = 100;
 
 function isLoopback(hostname: string): boolean {
   return hostname === "localhost" || hostname === "::1" || /^127(\.\d{1,3}){3}$/.test(hostname);

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { Container, Pod } from "./pods.ts";
+import type { Container, ContainerState } from "./container.ts";
+import type { Pod } from "./pods.ts";
 
 /** The name of the only node: these pods are processes of whoever runs the host. */
 export const NODE_NAME = "podwire-host";
@@ -13,27 +14,63 @@ const NOTICE = {
   "podwire.dev/host": "The containers of this pod are processes of the local user: no isolation of any kind.",
 };
 
+/** A pod as the API has it, without what names its type. */
+export interface PodBody {
+  /** Name, labels and so on. */
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace: string;
+    readonly uid: string;
+    readonly resourceVersion: string;
+    readonly creationTimestamp: string;
+    readonly deletionTimestamp?: string;
+    readonly deletionGracePeriodSeconds?: number;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly annotations: Readonly<Record<string, string>>;
+  };
+  /** What was asked for. */
+  readonly spec: Readonly<Record<string, unknown>>;
+  /** How it is. */
+  readonly status: {
+    readonly phase: string;
+    readonly containerStatuses: readonly ContainerStatus[];
+    readonly [field: string]: unknown;
+  };
+}
+
+/** How a container is. */
+export interface ContainerStatus {
+  /** Its name. */
+  readonly name: string;
+  /** Whether it runs. */
+  readonly ready: boolean;
+  /** How often it was started again. */
+  readonly restartCount: number;
+  /** Its state. */
+  readonly state: ContainerStateBody;
+  /** How it ended the time before. */
+  readonly lastState: ContainerStateBody;
+  readonly [field: string]: unknown;
+}
+
+/** One of these, or none. */
+export interface ContainerStateBody {
+  /** It waits to be started again. */
+  readonly waiting?: { readonly reason: string; readonly message: string };
+  /** It runs. */
+  readonly running?: { readonly startedAt: string };
+  /** It has ended. */
+  readonly terminated?: { readonly reason: string; readonly finishedAt: string; readonly [field: string]: unknown };
+}
+
 /** A pod as an API object. */
-export function podObject(pod: Pod): Record<string, unknown> {
-  return { kind: "Pod", apiVersion: "v1", ...podBody(pod) };
+export function podObject(pod: PodBody): Record<string, unknown> {
+  return { kind: "Pod", apiVersion: "v1", ...pod };
 }
 
 /** A list of pods as an API object. */
-export function podList(pods: readonly Pod[]): Record<string, unknown> {
-  return { kind: "PodList", apiVersion: "v1", metadata: LIST_META, items: pods.map(podBody) };
-}
-
-/** The metadata of a pod. */
-export function podMetadata(pod: Pod): Record<string, unknown> {
-  return {
-    name: pod.spec.name,
-    namespace: pod.namespace,
-    uid: pod.uid,
-    resourceVersion: "1",
-    creationTimestamp: timestamp(pod.createdAt),
-    ...(pod.spec.labels && { labels: pod.spec.labels }),
-    annotations: { ...NOTICE, ...pod.spec.annotations },
-  };
+export function podList(pods: readonly PodBody[], resourceVersion: string): Record<string, unknown> {
+  return { kind: "PodList", apiVersion: "v1", metadata: { resourceVersion }, items: pods };
 }
 
 /** A namespace as an API object. */
@@ -51,7 +88,7 @@ export function namespaceMetadata(name: string): Record<string, unknown> {
   return { name, resourceVersion: "1", labels: { "kubernetes.io/metadata.name": name } };
 }
 
-/** What lists have; nothing here ever changes its version. */
+/** What lists of namespaces have, which never change. */
 export const LIST_META = { resourceVersion: "1" };
 
 function namespaceBody(name: string): Record<string, unknown> {
@@ -62,40 +99,40 @@ function namespaceBody(name: string): Record<string, unknown> {
   };
 }
 
-function podBody(pod: Pod): Record<string, unknown> {
-  const running = pod.phase === "Running";
-  const ready = pod.containers.every((container) => container.state.type === "running");
+/** A pod as it is now, which is its state at `version`. */
+export function podBody(pod: Pod, version: number): PodBody {
+  const { spec, deletion, readiness } = pod;
   const since = timestamp(pod.createdAt);
-  const condition = (type: string, holds: boolean) => ({
+  const condition = (type: string, more: Record<string, unknown> = {}) => ({
     type,
-    status: holds ? "True" : "False",
+    status: "True",
     lastProbeTime: null,
     lastTransitionTime: since,
+    ...more,
   });
+  const ready = (type: string) => condition(type, { lastTransitionTime: timestamp(readiness.since), ...unready(pod) });
   return {
-    metadata: podMetadata(pod),
+    metadata: {
+      name: spec.name,
+      namespace: pod.namespace,
+      uid: pod.uid,
+      resourceVersion: String(version),
+      creationTimestamp: since,
+      ...(deletion && { deletionTimestamp: timestamp(deletion.at), deletionGracePeriodSeconds: deletion.grace }),
+      ...(spec.labels && { labels: spec.labels }),
+      annotations: { ...NOTICE, ...spec.annotations },
+    },
     spec: {
-      containers: pod.containers.map(({ spec }) => ({
-        name: spec.name,
-        image: "local-process",
-        command: spec.command,
-        ...(spec.cwd !== undefined && { workingDir: spec.cwd }),
-        ...(spec.stdin && { stdin: true }),
-        ...(spec.tty && { tty: true }),
-      })),
+      containers: pod.containers.map(containerSpec),
       nodeName: NODE_NAME,
-      restartPolicy: "Never",
+      restartPolicy: pod.restartPolicy,
+      terminationGracePeriodSeconds: spec.terminationGracePeriodSeconds ?? DEFAULT_GRACE,
       hostNetwork: true,
       hostPID: true,
     },
     status: {
       phase: pod.phase,
-      conditions: [
-        condition("Initialized", true),
-        condition("Ready", running && ready),
-        condition("ContainersReady", running && ready),
-        condition("PodScheduled", true),
-      ],
+      conditions: [condition("Initialized"), ready("Ready"), ready("ContainersReady"), condition("PodScheduled")],
       hostIP: LOOPBACK,
       podIP: LOOPBACK,
       podIPs: [{ ip: LOOPBACK }],
@@ -105,9 +142,40 @@ function podBody(pod: Pod): Record<string, unknown> {
   };
 }
 
+/** How long the processes of a pod have to end, in seconds. */
+export const DEFAULT_GRACE = 30;
+
 const LOOPBACK = "127.0.0.1";
 
-function containerStatus({ spec, state }: Container): Record<string, unknown> {
+/** What makes a condition false, if the pod is not ready. */
+function unready(pod: Pod): Record<string, unknown> {
+  if (pod.readiness.ready) return {};
+  if (pod.phase !== "Running") {
+    return { status: "False", reason: pod.phase === "Succeeded" ? "PodCompleted" : "PodFailed" };
+  }
+  const names = pod.containers.filter(({ state }) => state.type !== "running").map(({ spec }) => spec.name);
+  return {
+    status: "False",
+    reason: "ContainersNotReady",
+    message: `containers with unready status: [${names.join(" ")}]`,
+  };
+}
+
+function containerSpec({ spec }: Container): Record<string, unknown> {
+  return {
+    name: spec.name,
+    image: "local-process",
+    command: spec.command,
+    ...(spec.args && { args: spec.args }),
+    ...(spec.env && { env: Object.entries(spec.env).map(([name, value]) => ({ name, value })) }),
+    ...(spec.ports && { ports: spec.ports.map((port) => ({ ...port, protocol: "TCP" })) }),
+    ...(spec.cwd !== undefined && { workingDir: spec.cwd }),
+    ...(spec.stdin && { stdin: true }),
+    ...(spec.tty && { tty: true }),
+  };
+}
+
+function containerStatus({ spec, state, lastState, restartCount }: Container): ContainerStatus {
   const running = state.type === "running";
   return {
     name: spec.name,
@@ -115,18 +183,31 @@ function containerStatus({ spec, state }: Container): Record<string, unknown> {
     imageID: "",
     ready: running,
     started: running,
-    restartCount: 0,
-    lastState: {},
-    state: running ? { running: { startedAt: timestamp(state.startedAt) } } : {
-      terminated: {
-        exitCode: state.exitCode,
-        reason: state.reason,
-        ...(state.message !== undefined && { message: state.message }),
-        startedAt: timestamp(state.startedAt),
-        finishedAt: timestamp(state.finishedAt),
-      },
-    },
+    restartCount,
+    lastState: lastState ? stateBody(lastState) : {},
+    state: stateBody(state),
   };
+}
+
+function stateBody(state: ContainerState): ContainerStateBody {
+  switch (state.type) {
+    case "waiting":
+      return { waiting: { reason: state.reason, message: state.message } };
+    case "running":
+      return { running: { startedAt: timestamp(state.startedAt) } };
+    case "terminated": {
+      const { exitCode, reason, message, startedAt, finishedAt } = state;
+      return {
+        terminated: {
+          exitCode,
+          reason,
+          ...(message !== undefined && { message }),
+          startedAt: timestamp(startedAt),
+          finishedAt: timestamp(finishedAt),
+        },
+      };
+    }
+  }
 }
 
 /** RFC 3339 in whole seconds, as the API has it. */

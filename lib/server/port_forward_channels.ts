@@ -6,9 +6,8 @@
 import { ByteQueue, type Duplex, PodwireError } from "../bytes/mod.ts";
 import { ChannelCodec, ChannelProtocolError } from "../channels/mod.ts";
 import type { MessageSocket } from "../websocket/mod.ts";
-import { connectToPort, LocalPortError } from "./local_port.ts";
+import { connectToPort } from "./local_port.ts";
 import { type ForwardedPod, forwardingError } from "./port_forward.ts";
-import { ConnectionError } from "./socket.ts";
 
 /**
  * The subprotocols; a client may also offer none, which is the first of them (cri-streaming `portforward/websocket.go`).
@@ -21,21 +20,54 @@ export const PORT_FORWARD_CHANNEL_PROTOCOLS: Readonly<Record<string, number>> = 
   "v4.base64.channel.k8s.io": 5,
 };
 
+/** A connection to a port of a pod. */
+export interface PortConnection {
+  /** What goes to the port, and comes from it. */
+  readonly duplex: Duplex;
+  /**
+   * What is to be said against the connection, if anything, once nothing more comes from it.
+   *
+   * @param error What broke it.
+   */
+  verdict(error?: PodwireError): Promise<string> | string;
+}
+
 /**
- * Forwards one connection to each of `ports` of this machine until all of them have ended, or the client has gone.
+ * Connects to a port of a pod.
+ *
+ * @throws {PodwireError} If it cannot; the client is told its message.
+ */
+export type ConnectToPort = (port: number, signal: AbortSignal) => Promise<PortConnection>;
+
+/** Connects to ports of this machine, which are `pod`'s. */
+export function podPorts(pod: ForwardedPod): ConnectToPort {
+  return async (port, signal) => {
+    const explain = (error: Error) => forwardingError(port, pod, error);
+    try {
+      const duplex = await connectToPort(pod.ports[port] ?? port, signal);
+      return { duplex, verdict: (error) => error ? explain(error) : "" };
+    } catch (cause) {
+      if (!(cause instanceof PodwireError)) throw cause;
+      throw new PodwireError(explain(cause), { cause });
+    }
+  };
+}
+
+/**
+ * Forwards one connection to each of `ports` until all of them have ended, or the client has gone.
  *
  * The i-th port has channel 2i for its data and 2i + 1 for what goes wrong. Both begin with the port's number,
- * little-endian. There is no half-close: a connection ends when the process ends its direction. When all
+ * little-endian. There is no half-close: a connection ends when the pod ends its direction. When all
  * are over the WebSocket is closed with code 1000.
  *
- * A process that does not read has 256 KiB queued; then the WebSocket is not read any further until it does.
+ * A port that does not read has 256 KiB queued; then the WebSocket is not read any further until it does.
  */
 export async function servePortForwardChannels(
   socket: MessageSocket,
   ports: readonly number[],
-  pod: ForwardedPod,
+  connect: ConnectToPort,
 ): Promise<void> {
-  const session = new ChannelSession(socket, ports, pod);
+  const session = new ChannelSession(socket, ports, connect);
   await session.run();
 }
 
@@ -44,15 +76,15 @@ const MAX_READ = 32 * 1024;
 
 class ChannelSession {
   readonly #socket: MessageSocket;
-  readonly #pod: ForwardedPod;
+  readonly #connect: ConnectToPort;
   readonly #codec: ChannelCodec;
   /** Each port with what the client has sent to it. */
   readonly #ports: ReadonlyArray<{ readonly port: number; readonly input: ByteQueue }>;
   readonly #gone = new AbortController();
 
-  constructor(socket: MessageSocket, ports: readonly number[], pod: ForwardedPod) {
+  constructor(socket: MessageSocket, ports: readonly number[], connect: ConnectToPort) {
     this.#socket = socket;
-    this.#pod = pod;
+    this.#connect = connect;
     const isBase64 = socket.protocol === "v4.base64.channel.k8s.io";
     this.#codec = new ChannelCodec(isBase64 ? "v4.base64.channel.k8s.io" : "v4.channel.k8s.io");
     this.#ports = ports.map((port) => ({ port, input: new ByteQueue() }));
@@ -84,21 +116,22 @@ class ChannelSession {
   async #forward(index: number): Promise<void> {
     const { port, input } = this.#ports[index]!;
     const { signal } = this.#gone;
-    let local: Duplex;
+    let connection: PortConnection;
     try {
-      local = await connectToPort(this.#pod.ports[port] ?? port, signal);
+      connection = await this.#connect(port, signal);
     } catch (error) {
+      if (!(error instanceof PodwireError)) throw error;
       input.cancel();
-      if (error instanceof LocalPortError) await this.#tell(index, forwardingError(port, this.#pod, error));
-      else if (!signal.aborted) throw error;
-      return;
+      return await this.#tell(index, error.message);
     }
-    const drop = () => local.close();
+    const { duplex } = connection;
+    const drop = () => duplex.close();
     signal.addEventListener("abort", drop, { once: true });
     if (signal.aborted) drop();
     try {
-      void writeInput(input, local);
-      await this.#readOutput(index, local);
+      void writeInput(input, duplex);
+      const broken = await this.#readOutput(index, duplex);
+      await this.#tell(index, await connection.verdict(broken));
     } finally {
       signal.removeEventListener("abort", drop);
       input.cancel();
@@ -106,17 +139,19 @@ class ChannelSession {
     }
   }
 
-  async #readOutput(index: number, local: Duplex): Promise<void> {
+  /** Passes on what the port says until its end; gives what broke it, if that is how it ended. */
+  async #readOutput(index: number, duplex: Duplex): Promise<PodwireError | undefined> {
     const buffer = new Uint8Array(MAX_READ);
-    try {
-      for (let n = await local.read(buffer); n !== null; n = await local.read(buffer)) {
-        await this.#send(2 * index, buffer.subarray(0, n));
+    for (;;) {
+      let n: number | null;
+      try {
+        n = await duplex.read(buffer);
+      } catch (error) {
+        if (!(error instanceof PodwireError)) throw error;
+        return error;
       }
-    } catch (error) {
-      if (!(error instanceof ConnectionError)) throw error;
-      if (!this.#gone.signal.aborted) {
-        await this.#tell(index, forwardingError(this.#ports[index]!.port, this.#pod, error));
-      }
+      if (n === null) return undefined;
+      await this.#send(2 * index, buffer.subarray(0, n));
     }
   }
 
@@ -136,8 +171,9 @@ class ChannelSession {
     }
   }
 
-  #tell(index: number, text: string): Promise<void> {
-    return this.#send(2 * index + 1, new TextEncoder().encode(text));
+  /** Says what is to be said against a connection, unless nobody listens any more. */
+  async #tell(index: number, text: string): Promise<void> {
+    if (text !== "" && !this.#gone.signal.aborted) await this.#send(2 * index + 1, new TextEncoder().encode(text));
   }
 
   #send(channel: number, data: Uint8Array): Promise<void> {
@@ -145,16 +181,16 @@ class ChannelSession {
   }
 }
 
-/** Moves what waits in `input` until it is cancelled, or the process reads no more. */
-async function writeInput(input: ByteQueue, local: Duplex): Promise<void> {
+/** Moves what waits in `input` until it is cancelled, or the port takes no more. */
+async function writeInput(input: ByteQueue, duplex: Duplex): Promise<void> {
   try {
     while (await input.ready()) {
       const part = input.peek();
-      await local.write(part);
+      await duplex.write(part);
       input.consume(part.length);
     }
   } catch (error) {
-    if (!(error instanceof ConnectionError)) throw error;
+    if (!(error instanceof PodwireError)) throw error;
     input.cancel(); // What else comes is dropped.
   }
 }

@@ -83,12 +83,13 @@ export class HostProcess implements ServedCommand {
     this.#terminal?.resize(size);
   }
 
-  /** Ends the process, which is asked before it is killed, and what it left running in the background. */
-  async end(): Promise<void> {
+  /** Ends the process, which is asked `grace` milliseconds before it is killed, and what it left running in the background. */
+  async end(grace: number = END_GRACE): Promise<void> {
     if (!this.#exited) {
-      // A stopped process hears nothing before SIGCONT.
-      for (const signal of ["SIGHUP", "SIGTERM", "SIGCONT"] as const) signalGroup(this.pid, signal);
-      const timer = setTimeout(() => signalGroup(this.pid, "SIGKILL"), END_GRACE);
+      if (this.#terminal) signalGroup(this.pid, "SIGHUP"); // A shell that talks to somebody ignores SIGTERM.
+      signalGroup(this.pid, "SIGTERM");
+      signalGroup(this.pid, "SIGCONT"); // A stopped process hears nothing before.
+      const timer = setTimeout(() => signalGroup(this.pid, "SIGKILL"), grace);
       await this.exitCode;
       clearTimeout(timer);
     }
@@ -102,6 +103,9 @@ const END_GRACE = 2_000;
 
 /** After a command's end, background children may hold its pipes open: how long to wait for a word of them, in milliseconds. */
 const PIPE_SILENCE = 1_000;
+
+/** How often to listen for that, in milliseconds. */
+const PIPE_BEAT = 50;
 
 /** As client-go's copy buffer: the largest part of an output, in bytes. */
 const MAX_READ = 32 * 1024;
@@ -155,9 +159,18 @@ async function* readPipe(pipe: ReadableStream<Uint8Array>, exit: Promise<unknown
   const reader = pipe.getReader({ mode: "byob" });
   let exited = false;
   let waiting = false;
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  let timer: ReturnType<typeof setInterval> | undefined;
   const watch = () => {
-    if (exited && waiting) timer = setTimeout(() => reader.cancel(), PIPE_SILENCE);
+    if (!exited || !waiting) return;
+    let silence = 0;
+    let last = performance.now();
+    timer = setInterval(() => {
+      const now = performance.now();
+      // Who was too busy to be in time may not have heard what is there.
+      if (now - last < 2 * PIPE_BEAT) silence += PIPE_BEAT;
+      last = now;
+      if (silence >= PIPE_SILENCE) void reader.cancel();
+    }, PIPE_BEAT);
   };
   exit.then(() => {
     exited = true;
@@ -170,13 +183,13 @@ async function* readPipe(pipe: ReadableStream<Uint8Array>, exit: Promise<unknown
       watch();
       const { value, done } = await reader.read(buffer);
       waiting = false;
-      clearTimeout(timer);
+      clearInterval(timer);
       if (done || value === undefined) return;
       yield value;
       buffer = new Uint8Array(value.buffer, 0, value.buffer.byteLength);
     }
   } finally {
-    clearTimeout(timer);
+    clearInterval(timer);
     await reader.cancel();
   }
 }

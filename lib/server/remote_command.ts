@@ -23,12 +23,25 @@ export interface ServedCommand {
   readonly stdout?: AsyncIterable<Uint8Array>;
   /** The errors, if they are wanted. */
   readonly stderr?: AsyncIterable<Uint8Array>;
-  /** The exit code, 0 to 255, once there is no more to wait for. */
-  readonly exitCode: Promise<number>;
+  /** The exit code, 0 to 255, or what to tell the client in its place, once there is no more to wait for. */
+  readonly exitCode: Promise<number | StatusText>;
   /** Tells it its terminal's size; nothing happens without a terminal. */
   resize(size: TerminalSize): void;
   /** The client is gone, or has had all there was: lets go of the command, or ends it. */
   end(): Promise<void>;
+}
+
+/** How a command ended, ready for the error channel. */
+export interface StatusText {
+  /** The `Status`, for a channel that carries JSON. */
+  readonly json: string;
+  /** For one that carries text: what went wrong, or nothing. */
+  readonly text: string;
+}
+
+/** The text of `status`. */
+export function statusText(status: Status): StatusText {
+  return { json: goJson(status), text: status.status === "Success" ? "" : status.message ?? "" };
 }
 
 /** Where a command's input goes. */
@@ -157,28 +170,29 @@ class ServerSession implements ClientInput {
       command = await start();
     } catch (error) {
       await this.#endOutputs();
-      return await this.#sendStatus(this.#failure(error));
+      return await this.#sendStatus(statusText(this.#failure(error)));
     }
     this.#command = command;
     try {
       const gone = this.#wire.receive(this).then(() => "gone" as const);
       void this.#pumpInput(command.stdin);
-      const code = await Promise.race([this.#finish(command), gone]);
-      if (code !== "gone") await this.#sendStatus(this.#statusOf(code));
+      const end = await Promise.race([this.#finish(command), gone]);
+      if (end === "gone") return;
+      await this.#sendStatus(typeof end === "number" ? statusText(this.#statusOf(end)) : end);
     } finally {
       this.#input.cancel();
       await command.end();
     }
   }
 
-  /** The exit code, once all output is with the transport. */
-  async #finish(command: ServedCommand): Promise<number> {
-    const [code] = await Promise.all([
+  /** How it ended, once all output is with the transport. */
+  async #finish(command: ServedCommand): Promise<number | StatusText> {
+    const [end] = await Promise.all([
       command.exitCode,
       this.#pumpOutput(Channel.STDOUT, command.stdout),
       this.#pumpOutput(Channel.STDERR, command.stderr),
     ]);
-    return code;
+    return end;
   }
 
   async #pumpOutput(channel: number, output: AsyncIterable<Uint8Array> | undefined): Promise<void> {
@@ -202,12 +216,9 @@ class ServerSession implements ClientInput {
   }
 
   /** Says how it ended: JSON since v4; before, text for a failure and nothing for success. */
-  async #sendStatus(status: Status): Promise<void> {
-    const json = this.#wire.wording !== "text";
-    if (json || status.status !== "Success") {
-      const text = json ? goJson(status) : status.message ?? "";
-      await this.#wire.send(Channel.ERROR, new TextEncoder().encode(text));
-    }
+  async #sendStatus(status: StatusText): Promise<void> {
+    const text = this.#wire.wording === "text" ? status.text : status.json;
+    if (text !== "") await this.#wire.send(Channel.ERROR, new TextEncoder().encode(text));
     await this.#wire.end(Channel.ERROR);
   }
 

@@ -8,7 +8,7 @@ import { Channel } from "../channels/mod.ts";
 import { ResetStatus, SpdySession, type SpdyStream, StreamResetError } from "../spdy/mod.ts";
 import type { ClientInput, RemoteCommandRequest, ServerWire } from "./remote_command.ts";
 
-/** The protocols that are spoken over SPDY, newest first; v5 is offered there too, but is for WebSockets only (B.1). */
+/** The protocols that are spoken over SPDY, newest first; v5 is offered there too, but is for WebSockets only (cri-streaming `remotecommand`). */
 export const SERVED_SPDY_PROTOCOLS: readonly string[] = [
   "v4.channel.k8s.io",
   "v3.channel.k8s.io",
@@ -18,6 +18,9 @@ export const SERVED_SPDY_PROTOCOLS: readonly string[] = [
 
 /** How long a client may take to open its streams, in milliseconds (apimachinery `remotecommand/constants.go`). */
 const STREAM_TIMEOUT = 30_000;
+
+/** How often to look after a client that is not read, in milliseconds: as often as client-go sends PINGs. */
+const PING_INTERVAL = 5_000;
 
 /**
  * A session with one stream for each of error, stdin, stdout, stderr and resize, which the client opens.
@@ -64,7 +67,10 @@ export class SpdyServerWire implements ServerWire {
   async receive(client: ClientInput): Promise<void> {
     const { closed } = this.#session;
     const reads = Promise.all([
-      readStream(this.#streams.get(Channel.STDIN), (data) => client.input(data)).then(() => client.endInput()),
+      readStream(this.#streams.get(Channel.STDIN), (data) => {
+        const room = client.input(data);
+        return room && this.#whileAlive(room);
+      }).then(() => client.endInput()),
       readStream(this.#streams.get(Channel.RESIZE), (data) => client.resize(data)),
     ]);
     try {
@@ -93,6 +99,16 @@ export class SpdyServerWire implements ServerWire {
   /** Drops the connection. */
   abort(reason: unknown): void {
     this.#session.abort(reason);
+  }
+
+  /** Waits for `room`, during which the session may not read: PINGs tell us when the client is gone. */
+  async #whileAlive(room: Promise<void>): Promise<void> {
+    const timer = setInterval(() => this.#session.ping(), PING_INTERVAL);
+    try {
+      await Promise.race([room, this.#session.closed]);
+    } finally {
+      clearInterval(timer);
+    }
   }
 
   #accept(stream: SpdyStream): void {

@@ -5,19 +5,19 @@
  */
 import { PodwireError } from "../bytes/mod.ts";
 import { Channel, ChannelCodec, ChannelProtocolError, type RemoteCommandProtocol } from "../channels/mod.ts";
-import type { MessageSocket } from "../websocket/mod.ts";
+import type { WebSocketConnection } from "../websocket/mod.ts";
 import type { ClientInput, RemoteCommandRequest, ServerWire } from "./remote_command.ts";
 
 /** A session whose data comes in messages that start with a channel id. */
 export class WebSocketServerWire implements ServerWire {
   /** How a status is worded. */
   readonly wording: "v5" | "v4" | "text";
-  readonly #socket: MessageSocket;
+  readonly #socket: WebSocketConnection;
   readonly #request: RemoteCommandRequest;
   readonly #codec: ChannelCodec;
 
   /** A session on `socket`, which it owns from now on. */
-  constructor(socket: MessageSocket, request: RemoteCommandRequest) {
+  constructor(socket: WebSocketConnection, request: RemoteCommandRequest) {
     this.#socket = socket;
     this.#request = request;
     // A client that offers no subprotocol speaks the first one (k8s.io/streaming `wsstream`).
@@ -42,7 +42,8 @@ export class WebSocketServerWire implements ServerWire {
         if (decoded?.type === "close") {
           if (decoded.channel === Channel.STDIN) client.endInput();
         } else if (decoded?.channel === Channel.STDIN) {
-          await client.input(decoded.data);
+          const room = client.input(decoded.data);
+          if (room) await this.#whileAlive(room);
         } else if (decoded?.channel === Channel.RESIZE) {
           client.resize(decoded.data);
         }
@@ -52,6 +53,21 @@ export class WebSocketServerWire implements ServerWire {
       // client is gone; `closed` of the socket keeps the reason.
       if (!(error instanceof PodwireError)) throw error;
       if (!(error instanceof ChannelProtocolError)) this.#socket.abort(error);
+    }
+  }
+
+  /**
+   * Waits for `room`, during which the client's Pings lie behind its input: Pongs of our own keep client-go, which counts
+   * nothing else as life, from giving up after 61 s, and tell us when it is gone.
+   */
+  async #whileAlive(room: Promise<void>): Promise<void> {
+    const timer = setInterval(() => {
+      if (!this.#socket.pong()) this.#socket.abort();
+    }, PONG_INTERVAL);
+    try {
+      await Promise.race([room, this.#socket.closed]);
+    } finally {
+      clearInterval(timer);
     }
   }
 
@@ -75,3 +91,6 @@ export class WebSocketServerWire implements ServerWire {
     this.#socket.abort(reason);
   }
 }
+
+/** How often to show a client whose Pings cannot be read that we are there, in milliseconds: as often as client-go Pings. */
+const PONG_INTERVAL = 5_000;

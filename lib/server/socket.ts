@@ -31,7 +31,15 @@ export class SocketDuplex implements Duplex {
     this.#connection = connection;
     this.#broken = broken;
     this.#onClose = onClose;
-    if ("setNoDelay" in connection) (connection as Deno.TcpConn).setNoDelay(true);
+    if (!("setNoDelay" in connection)) return;
+    (connection as Deno.TcpConn).setNoDelay(true);
+    (connection as Deno.TcpConn).setKeepAlive(true);
+  }
+
+  /** The other end's address, without its port; a unix socket's has none. */
+  get peer(): string | undefined {
+    const address = this.#connection.remoteAddr;
+    return "hostname" in address ? address.hostname : undefined;
   }
 
   /** Reads into `into`. */

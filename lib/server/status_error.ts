@@ -4,7 +4,7 @@
  * @module
  */
 import { PodwireError } from "../bytes/mod.ts";
-import type { StatusDetails } from "../channels/mod.ts";
+import type { Status, StatusDetails } from "../channels/mod.ts";
 import { goJson } from "./go_json.ts";
 import type { HttpResponse } from "./http.ts";
 
@@ -27,9 +27,9 @@ export class StatusError extends PodwireError {
     this.details = details;
   }
 
-  /** The answer that says so; the connection stays open, as the API server keeps it. */
-  get response(): HttpResponse {
-    const status = {
+  /** The `Status` that says so. */
+  get status(): Status {
+    return {
       kind: "Status",
       apiVersion: "v1",
       metadata: {},
@@ -39,10 +39,14 @@ export class StatusError extends PodwireError {
       ...(this.details && { details: this.details }),
       code: this.code,
     };
+  }
+
+  /** The answer with it; the connection stays open, as the API server keeps it. */
+  get response(): HttpResponse {
     return {
       status: this.code,
       headers: [["Cache-Control", "no-cache, private"], ["Content-Type", "application/json"]],
-      body: `${goJson(status)}\n`,
+      body: `${goJson(this.status)}\n`,
     };
   }
 }

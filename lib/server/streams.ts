@@ -3,40 +3,54 @@
  *
  * @module
  */
-import { PORT_FORWARD_PROTOCOL, PORT_FORWARD_TUNNEL, REMOTE_COMMAND_PROTOCOLS } from "../channels/mod.ts";
-import { messageDuplex } from "../websocket/mod.ts";
+import { PORT_FORWARD_PROTOCOL, REMOTE_COMMAND_PROTOCOLS } from "../channels/mod.ts";
+import { messageDuplex, type WebSocketConnection } from "../websocket/mod.ts";
 import { webSocketProtocols } from "./access.ts";
 import { type ContainerStream, type PortForwardStream, text } from "./api.ts";
-import type { HttpRequest, HttpResponse, HttpServerConnection } from "./http.ts";
+import type { HttpRequest, HttpResponse } from "./http.ts";
 import { type ForwardedPod, servePortForward } from "./port_forward.ts";
-import { PORT_FORWARD_CHANNEL_PROTOCOLS, servePortForwardChannels } from "./port_forward_channels.ts";
-import { serveRemoteCommand } from "./remote_command.ts";
+import { podPorts, PORT_FORWARD_CHANNEL_PROTOCOLS, servePortForwardChannels } from "./port_forward_channels.ts";
+import { type RemoteCommandRequest, serveRemoteCommand, type ServerWire } from "./remote_command.ts";
 import { SERVED_SPDY_PROTOCOLS, SpdyServerWire } from "./remote_command_spdy.ts";
 import { WebSocketServerWire } from "./remote_command_websocket.ts";
-import { refuseProtocols, unknownUpgrade, upgradeToSpdy, upgradeToWebSocket, upgradeWanted } from "./upgrade.ts";
+import {
+  refuseProtocols,
+  unknownUpgrade,
+  type UpgradableConnection,
+  upgradeToSpdy,
+  upgradeToWebSocket,
+  upgradeWanted,
+} from "./upgrade.ts";
 
 /** Upgrades and runs an exec or attach session, or answers why not. */
 export async function openRemoteCommand(
-  connection: HttpServerConnection,
+  connection: UpgradableConnection,
   request: HttpRequest,
   stream: ContainerStream,
 ): Promise<void> {
-  const start = () => stream.open();
+  const wire = await acceptRemoteCommand(connection, request, stream.request);
+  if (wire) await serveRemoteCommand(wire, stream.request, () => stream.open());
+}
+
+/** Upgrades to the wire that the client wants for exec or attach, or answers why not. */
+export async function acceptRemoteCommand(
+  connection: UpgradableConnection,
+  request: HttpRequest,
+  command: RemoteCommandRequest,
+): Promise<ServerWire | undefined> {
   switch (upgradeWanted(request)) {
     case "spdy": {
       const upgrade = await upgradeToSpdy(connection, request, SERVED_SPDY_PROTOCOLS, 2);
-      if (!upgrade) return;
-      const wire = new SpdyServerWire(upgrade.duplex, upgrade.protocol, stream.request);
-      return await serveRemoteCommand(wire, stream.request, start);
+      return upgrade && new SpdyServerWire(upgrade.duplex, upgrade.protocol, command);
     }
     case "websocket": {
       const offered = commandProtocols(webSocketProtocols(request));
       const socket = await upgradeToWebSocket(connection, request, offered, [...REMOTE_COMMAND_PROTOCOLS, ""]);
-      if (!socket) return;
-      return await serveRemoteCommand(new WebSocketServerWire(socket, stream.request), stream.request, start);
+      return socket && new WebSocketServerWire(socket, command);
     }
     default:
       await connection.respond(unknownUpgrade(request));
+      return undefined;
   }
 }
 
@@ -48,7 +62,7 @@ function commandProtocols(offered: readonly string[]): readonly string[] {
 
 /** Upgrades and forwards connections, or answers why not. */
 export async function openPortForward(
-  connection: HttpServerConnection,
+  connection: UpgradableConnection,
   request: HttpRequest,
   stream: PortForwardStream,
 ): Promise<void> {
@@ -61,10 +75,11 @@ export async function openPortForward(
       return;
     }
     case "websocket": {
-      const offered = webSocketProtocols(request);
-      const tunnels = offered.filter((name) => name.startsWith(TUNNEL_PREFIX) && name.endsWith(".k8s.io"));
+      const tunnels = tunnelProtocols(request);
       if (tunnels.length > 0) return await openTunnel(connection, request, pod, tunnels);
-      return await openChannels(connection, request, pod, offered, stream.ports);
+      const socket = await acceptPortForwardChannels(connection, request, stream.ports);
+      if (socket) await servePortForwardChannels(socket, stream.ports, podPorts(pod));
+      return;
     }
     default:
       await connection.respond(unknownUpgrade(request));
@@ -74,39 +89,52 @@ export async function openPortForward(
 /** What stands in front of a SPDY protocol to make it a WebSocket's (apimachinery `portforward/constants.go`). */
 const TUNNEL_PREFIX = "SPDY/3.1+";
 
+/** The tunnel's name in the text of KEP-4006, which no release of Kubernetes knows. */
+const KEP_TUNNEL = "v2.portforward.k8s.io";
+
+/** The subprotocols among those offered that are SPDY in a tunnel. */
+export function tunnelProtocols(request: HttpRequest): string[] {
+  return webSocketProtocols(request).filter((name) =>
+    name === KEP_TUNNEL || (name.startsWith(TUNNEL_PREFIX) && name.endsWith(".k8s.io"))
+  );
+}
+
+/** The protocol that runs over the SPDY of a tunnel. */
+export function tunnelledProtocol(tunnel: string): string {
+  return tunnel === KEP_TUNNEL ? PORT_FORWARD_PROTOCOL : tunnel.slice(TUNNEL_PREFIX.length);
+}
+
 /** SPDY inside a WebSocket (apiserver `pkg/util/proxy/streamtunnel.go`, which asks a SPDY server behind it). */
 async function openTunnel(
-  connection: HttpServerConnection,
+  connection: UpgradableConnection,
   request: HttpRequest,
   pod: ForwardedPod,
   tunnels: readonly string[],
 ): Promise<void> {
-  if (!tunnels.includes(PORT_FORWARD_TUNNEL)) {
-    const names = tunnels.map((name) => name.slice(TUNNEL_PREFIX.length));
-    return await connection.respond(refuseProtocols(names, [PORT_FORWARD_PROTOCOL]));
+  const offer = tunnels.filter((name) => tunnelledProtocol(name) === PORT_FORWARD_PROTOCOL);
+  if (offer.length === 0) {
+    return await connection.respond(refuseProtocols(tunnels.map(tunnelledProtocol), [PORT_FORWARD_PROTOCOL]));
   }
   // What comes is copied into the streams' queues at once.
-  const offer = [PORT_FORWARD_TUNNEL];
   const socket = await upgradeToWebSocket(connection, request, offer, offer, { reuseBuffer: true });
   if (!socket) return;
   await servePortForward(messageDuplex(socket), pod);
   await socket.closed.catch(() => {}); // The closing handshake, which has its bound; how it ends changes nothing.
 }
 
-/** The form for one connection to each port that the query names. */
-async function openChannels(
-  connection: HttpServerConnection,
+/** Upgrades to the form for one connection to each port that the query names, or answers why not. */
+export async function acceptPortForwardChannels(
+  connection: UpgradableConnection,
   request: HttpRequest,
-  pod: ForwardedPod,
-  offered: readonly string[],
   ports: readonly number[],
-): Promise<void> {
+): Promise<WebSocketConnection | undefined> {
+  const offered = webSocketProtocols(request);
   const supported = Object.keys(PORT_FORWARD_CHANNEL_PROTOCOLS);
   const protocol = offered.find((name) => supported.includes(name)) ?? "";
   const wrong = refusePorts(ports, PORT_FORWARD_CHANNEL_PROTOCOLS[protocol]!);
-  if (wrong) return await connection.respond(wrong);
-  const socket = await upgradeToWebSocket(connection, request, offered, supported, { reuseBuffer: true });
-  if (socket) await servePortForwardChannels(socket, ports, pod);
+  if (!wrong) return await upgradeToWebSocket(connection, request, offered, supported, { reuseBuffer: true });
+  await connection.respond(wrong);
+  return undefined;
 }
 
 /** The kubelet's answer to ports that cannot be forwarded over channels (`portforward/websocket.go`). */

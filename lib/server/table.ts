@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { LIST_META, namespaceMetadata, NODE_NAME, podMetadata } from "./objects.ts";
-import type { Pod } from "./pods.ts";
+import { type ContainerStatus, LIST_META, namespaceMetadata, NODE_NAME, type PodBody } from "./objects.ts";
 
 type Cell = string | number;
 
@@ -21,7 +20,11 @@ export function wantsTable(accept: string | undefined): boolean {
 }
 
 /** Pods as a table (kubernetes `pkg/printers/internalversion`). */
-export function podTable(pods: readonly Pod[], now: Date = new Date()): Record<string, unknown> {
+export function podTable(
+  pods: readonly PodBody[],
+  resourceVersion: string,
+  now: Date = new Date(),
+): Record<string, unknown> {
   const columns = [
     column("Name", 0, "name"),
     column("Ready"),
@@ -33,22 +36,22 @@ export function podTable(pods: readonly Pod[], now: Date = new Date()): Record<s
     column("Nominated Node", 1),
     column("Readiness Gates", 1),
   ];
-  const rows = pods.map((pod) => {
-    const ready = pod.containers.filter((container) => container.state.type === "running").length;
+  const rows = pods.map(({ metadata, status }) => {
+    const { containerStatuses } = status;
     const cells = [
-      pod.spec.name,
-      `${ready}/${pod.containers.length}`,
-      podStatus(pod),
-      "0",
-      humanDuration(now.getTime() - pod.createdAt.getTime()),
+      metadata.name,
+      `${containerStatuses.filter(({ ready }) => ready).length}/${containerStatuses.length}`,
+      metadata.deletionTimestamp !== undefined && status.phase === "Running" ? "Terminating" : podStatus(status),
+      podRestarts(containerStatuses, now),
+      age(metadata.creationTimestamp, now),
       "127.0.0.1",
       NODE_NAME,
       "<none>",
       "<none>",
     ];
-    return row(cells, podMetadata(pod));
+    return row(cells, metadata);
   });
-  return table(columns, rows);
+  return table(columns, rows, { resourceVersion });
 }
 
 /** Namespaces as a table. */
@@ -57,17 +60,30 @@ export function namespaceTable(names: readonly string[]): Record<string, unknown
   return table(columns, names.map((name) => row([name, "Active", "<unknown>"], namespaceMetadata(name))));
 }
 
-/** What kubectl shows as a pod's status: the phase, or why its containers ended. */
-function podStatus(pod: Pod): string {
-  if (pod.phase === "Running") return "Running";
-  for (const { state } of pod.containers) {
-    if (state.type === "terminated" && state.reason !== "Completed") return state.reason;
-  }
-  return "Completed";
+/** What kubectl shows as a pod's status: why the first of its containers does not run, or the phase. */
+function podStatus({ phase, containerStatuses }: PodBody["status"]): string {
+  const reasons = containerStatuses.map(({ state }) => state.waiting?.reason ?? state.terminated?.reason);
+  const reason = reasons.find((reason) => reason !== undefined);
+  if (reason === undefined) return phase;
+  return reason === "Completed" && containerStatuses.some(({ ready }) => ready) ? "NotReady" : reason;
 }
 
-function table(columnDefinitions: readonly unknown[], rows: readonly unknown[]): Record<string, unknown> {
-  return { kind: "Table", apiVersion: "meta.k8s.io/v1", metadata: LIST_META, columnDefinitions, rows };
+function podRestarts(statuses: readonly ContainerStatus[], now: Date): string {
+  const count = statuses.reduce((sum, { restartCount }) => sum + restartCount, 0);
+  const last = statuses.flatMap(({ lastState }) => lastState.terminated?.finishedAt ?? []).sort().at(-1);
+  return last === undefined ? String(count) : `${count} (${age(last, now)} ago)`;
+}
+
+function age(time: string, now: Date): string {
+  return humanDuration(now.getTime() - Date.parse(time));
+}
+
+function table(
+  columnDefinitions: readonly unknown[],
+  rows: readonly unknown[],
+  metadata: { readonly resourceVersion: string } = LIST_META,
+): Record<string, unknown> {
+  return { kind: "Table", apiVersion: "meta.k8s.io/v1", metadata, columnDefinitions, rows };
 }
 
 function column(name: string, priority = 0, format = ""): Record<string, unknown> {

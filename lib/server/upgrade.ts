@@ -13,6 +13,9 @@ import {
 } from "../websocket/mod.ts";
 import type { HttpRequest, HttpResponse, HttpServerConnection } from "./http.ts";
 
+/** A connection whose request can be answered with another protocol. */
+export type UpgradableConnection = Pick<HttpServerConnection, "respond" | "upgrade" | "body">;
+
 /** What the client wants to become of its connection, as far as podwire knows it. */
 export function upgradeWanted(request: HttpRequest): "websocket" | "spdy" | undefined {
   // As upstream, who looks for SPDY in the whole line, in any case.
@@ -33,7 +36,7 @@ export function unknownUpgrade(request: HttpRequest): HttpResponse {
  * @returns The socket, or `undefined` if the client was refused.
  */
 export async function upgradeToWebSocket(
-  connection: HttpServerConnection,
+  connection: UpgradableConnection,
   request: HttpRequest,
   offered: readonly string[],
   supported: readonly string[],
@@ -68,13 +71,12 @@ export interface SpdyUpgrade {
  * @returns `undefined` if the client was refused.
  */
 export async function upgradeToSpdy(
-  connection: HttpServerConnection,
+  connection: UpgradableConnection,
   request: HttpRequest,
   supported: readonly string[],
   refusalLines: 1 | 2,
 ): Promise<SpdyUpgrade | undefined> {
-  const offered = request.headers.getAll(PROTOCOL_HEADER).flatMap((line) => line.split(","))
-    .map((name) => name.trim()).filter((name) => name !== "");
+  const offered = spdyProtocols(request);
   const protocol = offered.find((name) => supported.includes(name));
   if (protocol === undefined) {
     await connection.respond(refuseProtocols(offered, supported, refusalLines));
@@ -90,6 +92,12 @@ export async function upgradeToSpdy(
   return { duplex, protocol };
 }
 
+/** The protocols on top of SPDY that a client offers, in its order. */
+export function spdyProtocols(request: HttpRequest): string[] {
+  return request.headers.getAll(PROTOCOL_HEADER).flatMap((line) => line.split(","))
+    .map((name) => name.trim()).filter((name) => name !== "");
+}
+
 /** The answer to a client that offers none of the `supported` protocols (cri-streaming, `httpstream.Handshake`). */
 export function refuseProtocols(
   offered: readonly string[],
@@ -103,7 +111,8 @@ export function refuseProtocols(
   return refusal(403, Array<string>(lines).fill(text), accepted);
 }
 
-const PROTOCOL_HEADER = "X-Stream-Protocol-Version";
+/** The header field that names the protocols on top of SPDY. */
+export const PROTOCOL_HEADER = "X-Stream-Protocol-Version";
 
 /** An answer as Go's `http.Error` gives it. */
 function refusal(

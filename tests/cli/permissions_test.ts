@@ -118,6 +118,39 @@ Deno.test("the permissions in the help of attach and port-forward are enough", a
   });
 });
 
+Deno.test("the permissions in the help of gateway and with are enough", async () => {
+  await inFolder(async (folder) => {
+    await using host = await serveHost({ listen: { port: 0 }, pods: PODS });
+    const file = `${folder}/kubeconfig`;
+    await Deno.writeTextFile(file, host.kubeconfig);
+    const own = { FILE: `${folder}/own`, PATH: `${folder}/g.sock`, "HOST:PORT": "127.0.0.1:0" };
+    const rows: Array<[words: string[], args: string[]]> = [
+      [["--allow-net=HOST:PORT"], ["--listen=127.0.0.1:0"]],
+      [[...SOCKET, "--allow-sys", "--allow-write=FILE"], [
+        `--listen=unix:${own.PATH}`,
+        `--write-kubeconfig=${own.FILE}`,
+      ]],
+    ];
+    const server = { FILE: file, "SERVER:PORT": host.url.host };
+    for (const [words, args] of rows) {
+      const permissions = [...await fillIn("gateway", SERVER, server), ...await fillIn("gateway", words, own)];
+      const child = spawn(merge(permissions), ["gateway", `--kubeconfig=${file}`, ...args]);
+      try {
+        await see(child.stderr, /End it with Ctrl-C/);
+      } finally {
+        child.kill("SIGTERM");
+        await Promise.all([child.status, child.stdout.cancel(), child.stderr.cancel()]);
+      }
+    }
+    const words = ["--allow-net=127.0.0.1", "--allow-read=FOLDER", "--allow-write=FOLDER", "--allow-run=COMMAND"];
+    const values = { ...server, FOLDER: "/tmp", COMMAND: "sh" };
+    const permissions = await fillIn("with", [...SERVER, ...words], values);
+    const args = ["with", `--kubeconfig=${file}`, "--", "sh", "-c", 'test -s "$KUBECONFIG" && echo ran'];
+    const { code, stdout, stderr } = await spawn(merge(permissions), args).output();
+    assertEquals([code, new TextDecoder().decode(stdout), new TextDecoder().decode(stderr)], [0, "ran\n", ""]);
+  });
+});
+
 Deno.test("the permissions in the help of host are enough", async () => {
   await inFolder(async (folder) => {
     const values = { FILE: `${folder}/kubeconfig`, PATH: `${folder}/host.sock` };

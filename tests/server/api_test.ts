@@ -36,6 +36,7 @@ Deno.test("serveHost() answers what kubectl discovers", async () => {
     "pods",
     "pods/attach",
     "pods/exec",
+    "pods/log",
     "pods/portforward",
   ]);
   for (const path of ["/healthz", "/livez", "/readyz"]) {
@@ -151,6 +152,34 @@ Deno.test("serveHost() refuses with the API server's words", async () => {
     [
       "GET",
       "/api/v1/namespaces/default/pods/web/log",
+      400,
+      "BadRequest",
+      "a container name must be specified for pod web, choose one of: [main side]",
+    ],
+    [
+      "GET",
+      "/api/v1/namespaces/data/pods/db/log?previous=true",
+      400,
+      "BadRequest",
+      'previous terminated container "main" in pod "db" not found',
+    ],
+    [
+      "GET",
+      "/api/v1/namespaces/data/pods/db/log?tailLines=-1",
+      422,
+      "Invalid",
+      'PodLogOptions "db" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0',
+    ],
+    [
+      "GET",
+      "/api/v1/namespaces/data/pods/db/log?limitBytes=x",
+      400,
+      "BadRequest",
+      'strconv.ParseInt: parsing "x": invalid syntax',
+    ],
+    [
+      "GET",
+      "/api/v1/namespaces/data/pods/db/status",
       404,
       "NotFound",
       "the server could not find the requested resource",
@@ -159,7 +188,7 @@ Deno.test("serveHost() refuses with the API server's words", async () => {
     ["GET", "/api/v1/namespaces/none", 404, "NotFound", 'namespaces "none" not found'],
     [
       "DELETE",
-      "/api/v1/namespaces/default/pods/web",
+      "/api/v1/namespaces/default/pods",
       405,
       "MethodNotAllowed",
       "the server does not allow this method on the requested resource",
@@ -167,7 +196,7 @@ Deno.test("serveHost() refuses with the API server's words", async () => {
     ["POST", "/version", 405, "MethodNotAllowed", "the server does not allow this method on the requested resource"],
     [
       "GET",
-      "/api/v1/pods?watch=true",
+      "/api/v1/namespaces?watch=true",
       405,
       "MethodNotAllowed",
       "the server does not allow this method on the requested resource",

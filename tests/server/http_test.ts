@@ -145,3 +145,121 @@ Deno.test("upgrade() hands over what came behind the request", async () => {
   assertEquals(await readAll(client), "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n");
   assertEquals(await connection.next(), undefined);
 });
+
+Deno.test("watchClient() tells that the client is gone, and what it had sent is not lost", async () => {
+  const [client, server] = duplexPair();
+  const connection = new HttpServerConnection(server);
+  await client.write(encode("POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab"));
+  await connection.next();
+  const gone = connection.watchClient();
+  await client.write(encode("cGET /2 HTTP/1.1\r\nHost: a\r\n\r\n"));
+  assertEquals(new TextDecoder().decode(await connection.body()), "abc");
+  await connection.respond({ status: 200 });
+  assertEquals((await connection.next())?.path, "/2");
+  const second = connection.watchClient();
+  await client.closeWrite();
+  await new Promise((resolve) => second.addEventListener("abort", resolve));
+  assertEquals([gone.aborted, (second.reason as Error).name], [false, "ClientGoneError"]);
+});
+
+Deno.test("upgrade() hands over what comes while the client is watched", async () => {
+  const [client, server] = duplexPair();
+  const connection = new HttpServerConnection(server);
+  await client.write(encode("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n"));
+  await connection.next();
+  connection.watchClient(); // A read is under way from here on.
+  const duplex = await connection.upgrade([["Upgrade", "x"]]);
+  await client.write(encode("first"));
+  const buffer = new Uint8Array(3);
+  assertEquals([await duplex.read(buffer), new TextDecoder().decode(buffer)], [3, "fir"]);
+  await client.write(encode("second"));
+  await client.closeWrite();
+  assertEquals(await readAll(duplex), "stsecond");
+});
+
+Deno.test("upgrade() reads no further ahead", async () => {
+  const [client, server] = duplexPair();
+  let reads = 0;
+  const connection = new HttpServerConnection({
+    read: (into) => {
+      reads++;
+      return server.read(into);
+    },
+    write: (data) => server.write(data),
+    closeWrite: () => server.closeWrite(),
+    close: () => server.close(),
+  });
+  await client.write(encode("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n"));
+  await connection.next();
+  connection.watchClient();
+  const duplex = await connection.upgrade([["Upgrade", "x"]]);
+  const buffer = new Uint8Array(5);
+  for (const text of ["first", "again"]) {
+    await client.write(encode(text));
+    assertEquals([await duplex.read(buffer), new TextDecoder().decode(buffer)], [5, text]);
+  }
+  assertEquals(reads, 3); // The head, and each text: none is under way.
+});
+
+Deno.test("stream() gives a body of any length as it comes", async () => {
+  const [client, server] = duplexPair();
+  const connection = new HttpServerConnection(server, { body: 1 });
+  await client.write(encode("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"));
+  await connection.next();
+  assertEquals(connection.hasBody, true);
+  const pieces = connection.stream();
+  assertEquals(new TextDecoder().decode((await pieces.next()).value!), "abc");
+  await client.write(encode("1\r\nd"));
+  assertEquals(new TextDecoder().decode((await pieces.next()).value!), "d");
+  await client.write(encode("\r\n0\r\n\r\n"));
+  assertEquals([(await pieces.next()).done, connection.received, connection.hasBody], [true, 4, false]);
+});
+
+Deno.test("stream() gives up on a client that falls silent", async () => {
+  const [client, server] = duplexPair();
+  const connection = new HttpServerConnection(server, { idle: 10 });
+  await client.write(encode("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab"));
+  await connection.next();
+  await assertRejects(() => Array.fromAsync(connection.stream()), PodwireError, "the connection is closed");
+});
+
+Deno.test("respond() sends pieces as they come, in the way that the client knows", async () => {
+  const body = async function* () {
+    yield await Promise.resolve(encode("ab"));
+    yield encode("");
+    yield encode("c");
+  };
+  const rows = [
+    ["HTTP/1.1", {}, "HTTP/1.1 200 Fine\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", "/2"],
+    ["HTTP/1.1", { "Content-Length": "3" }, "HTTP/1.1 200 Fine\r\nContent-Length: 3\r\n\r\nabc", "/2"],
+    ["HTTP/1.0", {}, "HTTP/1.1 200 Fine\r\nConnection: close\r\n\r\nabc", undefined],
+    [
+      "HTTP/1.0",
+      { "Content-Length": "3" },
+      "HTTP/1.1 200 Fine\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\nabc",
+      "/2",
+    ],
+  ] as const;
+  for (const [version, headers, expected, next] of rows) {
+    const keep = version === "HTTP/1.0" ? "Connection: keep-alive\r\n" : "";
+    const second = `GET /2 ${version}\r\nHost: a\r\n\r\n`;
+    const { client, connection } = await serve(`GET / ${version}\r\nHost: a\r\n${keep}\r\n${second}`);
+    await connection.next();
+    await connection.respond({ status: 200, reason: "Fine", headers: Object.entries(headers), body: body() });
+    assertEquals([connection.sent, (await connection.next())?.path], [3, next]);
+    const buffer = new Uint8Array(1024);
+    let got = "";
+    while (got.length < expected.length) {
+      got += new TextDecoder().decode(buffer.subarray(0, (await client.read(buffer))!));
+    }
+    assertEquals(got.replace(/Date: .*GMT\r\n/, "").slice(0, expected.length), expected);
+  }
+});
+
+Deno.test("finish() makes the current request the last one", async () => {
+  const { connection } = await serve("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+  await connection.next();
+  connection.finish();
+  await connection.respond({ status: 200 });
+  assertEquals(await connection.next(), undefined);
+});

@@ -2,6 +2,7 @@
 import { assertEquals, assertLess, assertMatch } from "@std/assert";
 import { type HostServer, serveHost } from "../../lib/server/mod.ts";
 import { buildFrame, headerValue, Opcode } from "../captures/recording.ts";
+import { until } from "../support/until.ts";
 import { withPort } from "./ports.ts";
 import { RawClient } from "./raw_client.ts";
 
@@ -121,11 +122,11 @@ Deno.test("the process's connection ends with its client, however that goes", as
   await withHost(count, async (host) => {
     for (const leave of ["close", "drop", "nonsense"] as const) {
       using client = await RawClient.open(host, path(host, "ports=258&ports=260"), { protocol: V4 });
-      while (open < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+      await until("both connections are open", () => open === 2);
       if (leave === "close") await client.control(Opcode.CLOSE, Uint8Array.of(3, 232));
       else if (leave === "nonsense") await client.write(buildFrame(3, new Uint8Array(0)));
       else client[Symbol.dispose]();
-      while (open > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      await until("both connections have ended", () => open === 0);
     }
   });
 });

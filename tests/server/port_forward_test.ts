@@ -7,6 +7,7 @@ import { servePortForward } from "../../lib/server/port_forward.ts";
 import { buildFrame, concat, headerValue, Opcode } from "../captures/recording.ts";
 import { type SpdyTalk, SpdyType } from "../captures/spdy_recording.ts";
 import { BytePeer, data, fin, goAway, pattern, ping, rstStream, synStream } from "../spdy/harness.ts";
+import { until } from "../support/until.ts";
 import { echo, readAll, withPort, writeAll } from "./ports.ts";
 import { assertRefused, RawSpdyClient, TUNNEL } from "./raw_spdy_client.ts";
 
@@ -295,17 +296,17 @@ Deno.test("a client's reset ends the process's connection, and the end of the se
   await withHost(count, async (host) => {
     using client = await WIRES.spdy(host);
     await client.send(openPair(client, 0), openPair(client, 1), openPair(client, 2));
-    await waitUntil(() => open === 3);
+    await until("three connections are open", () => open === 3);
     await client.send(rstStream(3));
     await client.until(hasEnded(1));
-    await waitUntil(() => open === 2);
+    await until("one of them ends", () => open === 2);
     client[Symbol.dispose]();
-    await waitUntil(() => open === 0);
+    await until("all have ended", () => open === 0);
     using other = await WIRES.tunnel(host);
     await other.send(openPair(other, 0));
-    await waitUntil(() => open === 1);
+    await until("a connection is open", () => open === 1);
     await host.close();
-    await waitUntil(() => open === 0);
+    await until("all have ended", () => open === 0);
     await other.finish();
   });
 });
@@ -348,7 +349,7 @@ Deno.test("an id is free again once the verdict is out", async () => {
       fin(3),
     );
     await client.until((talk) => hasEnded(5)(talk) && hasEnded(7)(talk));
-    await waitUntil(() => received.length === 2);
+    await until("both have arrived", () => received.length === 2);
     assertEquals(received.sort(), ["first", "second"]);
     assertEquals(client.talk.streams[1]!.data + client.talk.streams[5]!.data, "");
   });
@@ -389,7 +390,7 @@ Deno.test("a process that does not read holds up its session only beyond 256 KiB
   await withHost(answer, async (host) => {
     using client = await WIRES.spdy(host);
     await client.send(openPair(client, 0));
-    await waitUntil(() => !first);
+    await until("the first one is there", () => !first);
     await client.send(data(3, new Uint8Array(200_000)), openPair(client, 1), data(7, "quick"));
     await client.until(({ streams }) => streams[7]?.data === "quick");
     // Now more than all queues and sockets hold.
@@ -418,8 +419,4 @@ Deno.test("a process that does not read holds up its session only beyond 256 KiB
 
 async function digest(bytes: Uint8Array): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", new Uint8Array(bytes))).toHex();
-}
-
-async function waitUntil(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
 }

@@ -13,8 +13,11 @@ import {
   readConversation,
 } from "../captures/recording.ts";
 
+/** A server that these clients can go to. */
+export type Reachable = Pick<HostServer, "address" | "url">;
+
 /** Opens a connection to a host. */
-export async function connect(host: HostServer): Promise<Deno.Conn> {
+export async function connect(host: Reachable): Promise<Deno.Conn> {
   const { address } = host;
   if (address.transport === "unix") return await Deno.connect({ transport: "unix", path: address.path });
   const connection = await Deno.connect({ hostname: address.hostname, port: address.port });
@@ -23,7 +26,7 @@ export async function connect(host: HostServer): Promise<Deno.Conn> {
 }
 
 /** The path and query of an exec in the pod `web`, with the host's token in front. */
-export function execPath(host: HostServer, command: readonly string[], flags = "stdout=true&stderr=true"): string {
+export function execPath(host: Reachable, command: readonly string[], flags = "stdout=true&stderr=true"): string {
   const words = command.map((word) => `command=${encodeURIComponent(word)}`).join("&");
   return `${host.url.pathname.replace(/\/$/, "")}/api/v1/namespaces/default/pods/web/exec?${flags}&${words}`;
 }
@@ -46,7 +49,7 @@ export class RawClient implements Disposable {
 
   /** Sends an upgrade request and reads the head of the answer. */
   static async open(
-    host: HostServer,
+    host: Reachable,
     path: string,
     { protocol = "v5.channel.k8s.io", headers = "" }: { protocol?: string; headers?: string } = {},
   ): Promise<RawClient> {
@@ -68,7 +71,7 @@ export class RawClient implements Disposable {
 
   /** Opens an exec in the pod `web` that must be accepted. */
   static async exec(
-    host: HostServer,
+    host: Reachable,
     command: readonly string[],
     flags?: string,
     protocol?: string,

@@ -1,6 +1,5 @@
 /** A SPDY client of a few lines that hides nothing: plain, or in a WebSocket tunnel. */
 import { assert, assertEquals } from "@std/assert";
-import type { HostServer } from "../../lib/server/mod.ts";
 import {
   buildFrame,
   concat,
@@ -13,7 +12,7 @@ import {
 } from "../captures/recording.ts";
 import { parseSpdy, readTalk, type SpdyFrame, type SpdyTalk, tunnelled } from "../captures/spdy_recording.ts";
 import { StoredBlocks, synStream } from "../spdy/harness.ts";
-import { connect } from "./raw_client.ts";
+import { connect, type Reachable } from "./raw_client.ts";
 
 /** The name of the tunnel. */
 export const TUNNEL = "SPDY/3.1+portforward.k8s.io";
@@ -36,7 +35,7 @@ export class RawSpdyClient implements Disposable {
 
   /** Sends a request with these header lines and reads the head of the answer. */
   static async request(
-    host: HostServer,
+    host: Reachable,
     startLine: string,
     lines: readonly string[],
     behind: Uint8Array = new Uint8Array(0),
@@ -57,7 +56,7 @@ export class RawSpdyClient implements Disposable {
 
   /** Upgrades a POST for `path` to SPDY, offering `protocols` in a line each. */
   static async open(
-    host: HostServer,
+    host: Reachable,
     path: string,
     protocols: readonly string[],
     behind?: Uint8Array,
@@ -67,7 +66,7 @@ export class RawSpdyClient implements Disposable {
   }
 
   /** Opens a tunnel. */
-  static async tunnel(host: HostServer, path: string, protocol = TUNNEL): Promise<RawSpdyClient> {
+  static async tunnel(host: Reachable, path: string, protocol = TUNNEL): Promise<RawSpdyClient> {
     return await RawSpdyClient.request(host, `GET ${path}`, [
       "Upgrade: websocket",
       "Sec-WebSocket-Version: 13",
@@ -155,7 +154,7 @@ export class RawSpdyClient implements Disposable {
   }
 
   get #isTunnel(): boolean {
-    return headerValue(this.head, "Sec-WebSocket-Protocol") === TUNNEL;
+    return headerValue(this.head, "Sec-WebSocket-Protocol") !== undefined;
   }
 }
 

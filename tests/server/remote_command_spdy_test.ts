@@ -7,6 +7,8 @@ import { serveRemoteCommand } from "../../lib/server/remote_command.ts";
 import { headerSet } from "../captures/recording.ts";
 import { type SpdyTalk, SpdyType } from "../captures/spdy_recording.ts";
 import { BytePeer, control, data, fin, goAway, ping, plain, rstStream } from "../spdy/harness.ts";
+import { standstill, until } from "../support/until.ts";
+import { floods } from "./flood.ts";
 import { execPath } from "./raw_client.ts";
 import { assertRefused, RawSpdyClient } from "./raw_spdy_client.ts";
 
@@ -213,7 +215,7 @@ Deno.test("the command is ended when its client goes away, in order or not", asy
     if (leave === "goaway") await client.send(goAway(0));
     else if (leave === "nonsense") await client.send(control(5, new Uint8Array(4)));
     else client[Symbol.dispose]();
-    while (isAlive(pid)) await new Promise((resolve) => setTimeout(resolve, 5));
+    await until("the command has ended", () => !isAlive(pid));
   }
 });
 
@@ -239,13 +241,8 @@ Deno.test("a SPDY client that sends more than the command reads is held up, and 
       for (; sent < total; sent += 32 * 1024) await client.send(frame);
       await client.send(fin(3));
     })();
-    let before = -1;
-    while (sent === 0 || sent !== before) {
-      before = sent;
-      await new Promise((resolve) => setTimeout(resolve, 200));
-    }
-    assertLess(sent, 24 * 1024 * 1024);
-    assertGreater(sent, 4 * 1024 * 1024);
+    await until("the host takes 4 MiB", () => sent > 4 * 1024 * 1024);
+    assertLess(await standstill(() => sent), 24 * 1024 * 1024);
     await Deno.remove(release);
     await sending;
     assertEquals(Number((await client.finish()).streams[5]!.data), total);
@@ -256,10 +253,17 @@ Deno.test("a SPDY client that sends more than the command reads is held up, and 
 
 Deno.test("a SPDY client that does not read holds up the command, and loses nothing", async () => {
   await using host = await startHost();
-  using client = await start(host, ["head", "-c", String(32 * 1024 * 1024), "/dev/zero"], ["stdout"]);
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  const { streams, goAway } = await client.finish();
-  assertEquals([streams[3]!.data.length, streams[1]!.data, goAway], [32 * 1024 * 1024, SUCCESS, [3, 0]]);
+  const log = await Deno.makeTempFile();
+  try {
+    using client = await start(host, floods(log), ["stdout"]);
+    const written = () => Deno.statSync(log).size; // In MiB.
+    await until("the command writes 2 MiB", () => written() >= 2);
+    assertLess(await standstill(written), 24);
+    const { streams, goAway } = await client.finish();
+    assertEquals([streams[3]!.data.length, streams[1]!.data, goAway], [64 * 1024 * 1024, SUCCESS, [3, 0]]);
+  } finally {
+    await Deno.remove(log);
+  }
 });
 
 Deno.test("attach over SPDY takes input and gives output", async () => {

@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertGreater, assertLess, assertMatch } from "@std/assert";
 import { type HostPod, serveHost } from "../../lib/server/mod.ts";
 import { buildFrame, concat, Opcode } from "../captures/recording.ts";
+import { standstill, until } from "../support/until.ts";
+import { floods } from "./flood.ts";
 import { execPath, RawClient } from "./raw_client.ts";
 
 const WEB: HostPod = { name: "web", containers: [{ name: "main", command: ["sleep", "600"], env: { WHERE: "here" } }] };
@@ -17,10 +19,6 @@ function isAlive(pid: number): boolean {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
-}
-
-async function waitUntil(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
 /** Starts a command that tells its process id on a first line, and goes on. */
@@ -123,13 +121,8 @@ Deno.test("a client that sends more than the command reads is held up, and loses
       await client.write(buildFrame(Opcode.BINARY, Uint8Array.of(255, 0)));
     })();
     // The host's bound and the socket's buffers fill; then nothing moves any more.
-    let before = -1;
-    while (sent === 0 || sent !== before) {
-      before = sent;
-      await new Promise((resolve) => setTimeout(resolve, 200));
-    }
-    assertLess(sent, 24 * 1024 * 1024);
-    assertGreater(sent, 4 * 1024 * 1024);
+    await until("the host takes 4 MiB", () => sent > 4 * 1024 * 1024);
+    assertLess(await standstill(() => sent), 24 * 1024 * 1024);
     await Deno.remove(release);
     await sending;
     assertEquals(Number((await client.finish()).channels[1]), total);
@@ -140,16 +133,23 @@ Deno.test("a client that sends more than the command reads is held up, and loses
 
 Deno.test("a client that does not read holds up the command, and loses nothing", async () => {
   await using host = await startHost();
-  using client = await RawClient.exec(host, ["head", "-c", String(32 * 1024 * 1024), "/dev/zero"], "stdout=true");
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  let received = 0;
-  while (client.frames.at(-1)?.opcode !== Opcode.CLOSE) {
-    await client.read();
-    for (const { payload } of client.frames.splice(0, client.frames.length - 1)) {
-      received += payload[0] === 1 ? payload.length - 1 : 0;
+  const log = await Deno.makeTempFile();
+  try {
+    using client = await RawClient.exec(host, floods(log), "stdout=true");
+    const written = () => Deno.statSync(log).size; // In MiB.
+    await until("the command writes 2 MiB", () => written() >= 2);
+    assertLess(await standstill(written), 24);
+    let received = 0;
+    while (client.frames.at(-1)?.opcode !== Opcode.CLOSE) {
+      await client.read();
+      for (const { payload } of client.frames.splice(0, client.frames.length - 1)) {
+        received += payload[0] === 1 ? payload.length - 1 : 0;
+      }
     }
+    assertEquals([received, written()], [64 * 1024 * 1024, 64]);
+  } finally {
+    await Deno.remove(log);
   }
-  assertEquals(received, 32 * 1024 * 1024);
 });
 
 Deno.test("the command is ended when its client goes, with its children", async () => {
@@ -162,7 +162,7 @@ Deno.test("the command is ended when its client goes, with its children", async 
     if (leave === "close") await client.control(Opcode.CLOSE, Uint8Array.of(3, 232));
     if (leave === "malformed") await client.send(255);
     if (leave === "drop") client[Symbol.dispose]();
-    await waitUntil(() => !isAlive(pid) && !isAlive(child));
+    await until("its processes have ended", () => !isAlive(pid) && !isAlive(child));
     if (leave !== "drop") client[Symbol.dispose]();
   }
 });
@@ -172,7 +172,7 @@ Deno.test("a command that does not want to end is killed", async () => {
   const { client, pid } = await startTelling(host, "trap '' HUP TERM; echo trapped; while :; do sleep 0.05; done");
   await client.until(({ channels }) => channels[1]!.includes("trapped"));
   client[Symbol.dispose]();
-  await waitUntil(() => !isAlive(pid));
+  await until("its processes have ended", () => !isAlive(pid));
 });
 
 Deno.test("a session ends with its command, whatever that left in the background", async () => {
@@ -183,7 +183,7 @@ Deno.test("a session ends with its command, whatever that left in the background
   assertEquals(channels[3], SUCCESS);
   const child = Number(channels[1]!.split("\n")[1]);
   assertGreater(child, pid);
-  await waitUntil(() => !isAlive(child));
+  await until("its processes have ended", () => !isAlive(child));
 });
 
 Deno.test("fragments are joined and Pings between them answered", async () => {
@@ -240,7 +240,7 @@ Deno.test("a terminal's command hears of its client's end", async () => {
   const { channels } = await client.until(({ channels }) => /pid \d+\r\n/.test(channels[1] ?? ""));
   const pid = Number(/pid (\d+)\r\n/.exec(channels[1]!)![1]);
   client[Symbol.dispose]();
-  await waitUntil(() => !isAlive(pid));
+  await until("its processes have ended", () => !isAlive(pid));
 });
 
 Deno.test("attach gives everybody the output, takes input, and leaves the container running", async () => {
