@@ -181,6 +181,15 @@ export async function restartServer(
   await until(`API server ${server}`, READY_WITHIN, async () => await serverReady(layout, built, server) || undefined);
 }
 
+/** Ends a node's kubelet and starts it anew, which makes the node known again, and waits until it is ready. */
+export async function restartKubelet(layout: Layout, node: NodeName): Promise<void> {
+  const built = await runningPrograms(layout);
+  const one = component.kubelet(layout, built, node);
+  await stopComponent(layout, one.name);
+  await startComponent(layout, one, programPath(built));
+  await until(`node ${node}`, READY_WITHIN, async () => await nodeReady(layout, built, node) || undefined);
+}
+
 /** Where the cluster's programs find others. */
 function programPath(built: Programs): string {
   return `${built.containerd}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`;

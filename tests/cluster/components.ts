@@ -18,7 +18,9 @@ export interface Component {
 const ETCD = "http://127.0.0.1:2379";
 const ETCD_PEER = "http://127.0.0.1:2380";
 const POD_ADDRESSES = "10.244.0.0/16";
-const SERVICE_ADDRESSES = "10.96.0.0/16";
+
+/** Where Services' addresses come from. */
+export const SERVICE_ADDRESSES = "10.96.0.0/16";
 
 /** The only etcd. */
 export function etcd(layout: Layout, programs: Programs): Component {
@@ -72,7 +74,10 @@ export function apiServer(layout: Layout, programs: Programs, server: ServerName
 /** What turns deployments into pods and gives pods their node. */
 export function controllers(layout: Layout, programs: Programs): Component[] {
   const flags = (name: string) => [
-    `--kubeconfig=${layout.kubeconfig("default", name)}`,
+    // Who asks for metrics, and whether they may, is the API server's to say.
+    ...["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"].map((flag) =>
+      `--${flag}=${layout.kubeconfig("default", name)}`
+    ),
     "--bind-address=127.0.0.1",
     "--leader-elect=false",
   ];
@@ -108,19 +113,25 @@ export function proxy(layout: Layout, programs: Programs): Component {
   };
 }
 
-/** A node's container runtime. */
+/** A node's container runtime, in a mount namespace that is the node's: there the nodes have a `/run/podwire` each. */
 export function containerd(layout: Layout, programs: Programs, node: NodeName): Component {
+  const script = 'mkdir -p /run/podwire && mount -t tmpfs -o mode=755 tmpfs /run/podwire && exec "$@"';
   return {
     name: `containerd-${node}`,
-    command: [`${programs.containerd}/containerd`, `--config=${layout.node(node)}/containerd.toml`],
+    command: [
+      ...["unshare", "--mount", "--propagation=private", "/bin/sh", "-c", script, "sh"],
+      ...[`${programs.containerd}/containerd`, `--config=${layout.node(node)}/containerd.toml`],
+    ],
   };
 }
 
-/** A node's agent; needs its containerd. */
+/** A node's agent, in the mount namespace of its containerd, which it needs. */
 export function kubelet(layout: Layout, programs: Programs, node: NodeName): Component {
+  const script = `exec nsenter --mount=/proc/$(cut -d" " -f1 ${layout.pid(`containerd-${node}`)})/ns/mnt -- "$@"`;
   return {
     name: `kubelet-${node}`,
     command: [
+      ...["/bin/sh", "-c", script, "sh"],
       programs.kube("kubelet"),
       `--config=${layout.node(node)}/kubelet.json`,
       `--kubeconfig=${layout.kubeconfig("default", node)}`,

@@ -1,6 +1,6 @@
 /**
- * Container images without a registry: the machine's busybox as an OCI archive that `ctr images import` takes
- * (OCI image layout 1.0.0, in a POSIX ustar file).
+ * Container images without a registry, as OCI archives that `ctr images import` takes (OCI image layout 1.0.0, in a POSIX
+ * ustar file): the machine's busybox, and whatever a test adds to it.
  *
  * @module
  */
@@ -10,7 +10,8 @@ import { must } from "./process.ts";
 
 const TYPES = { file: "0", link: "2", folder: "5" } as const;
 
-interface Entry {
+/** A file of an image, without the leading slash. */
+export interface Entry {
   readonly name: string;
   readonly type: keyof typeof TYPES;
   readonly mode: number;
@@ -18,14 +19,33 @@ interface Entry {
   readonly target?: string;
 }
 
-/** Writes an image with busybox and links to all its applets. `path` is the archive, `name` the image with its tag. */
-export async function writeImages(images: readonly { readonly path: string; readonly name: string }[]): Promise<void> {
-  const layer = tar(await busyboxFiles());
+/** An image. */
+export interface Image {
+  /** The archive. */
+  readonly path: string;
+  /** The image's name with its tag. */
+  readonly name: string;
+  /** The files beside busybox and links to all its applets. */
+  readonly files?: readonly Entry[];
+  /** What it runs unless told otherwise. */
+  readonly entrypoint?: readonly string[];
+}
+
+/** Writes images. */
+export async function writeImages(images: readonly Image[]): Promise<void> {
+  const busybox = await busyboxFiles();
+  for (const image of images) await writeImage(image, tar([...busybox, ...image.files ?? []]));
+}
+
+async function writeImage({ path, name, entrypoint }: Image, layer: Uint8Array): Promise<void> {
   const layerDigest = await digest(layer);
   const config = json({
     architecture: { x86_64: "amd64", aarch64: "arm64" }[Deno.build.arch],
     os: "linux",
-    config: { Cmd: ["/bin/sleep", "infinity"], Env: ["PATH=/bin"] },
+    config: {
+      ...(entrypoint ? { Entrypoint: entrypoint } : { Cmd: ["/bin/sleep", "infinity"] }),
+      Env: ["PATH=/bin"],
+    },
     rootfs: { type: "layers", diff_ids: [layerDigest] },
   });
   const configDigest = await digest(config);
@@ -37,28 +57,26 @@ export async function writeImages(images: readonly { readonly path: string; read
     layers: [{ mediaType: `${type}.layer.v1.tar`, digest: layerDigest, size: layer.length }],
   });
   const manifestDigest = await digest(manifest);
-  for (const { path, name } of images) {
-    const index = json({
-      schemaVersion: 2,
-      manifests: [{
-        mediaType: `${type}.manifest.v1+json`,
-        digest: manifestDigest,
-        size: manifest.length,
-        annotations: { "io.containerd.image.name": name },
-      }],
-    });
-    const blob = (digest: string, data: Uint8Array) => file(`blobs/${digest.replace(":", "/")}`, data);
-    await Deno.writeFile(
-      path,
-      tar([
-        file("oci-layout", json({ imageLayoutVersion: "1.0.0" })),
-        file("index.json", index),
-        blob(layerDigest, layer),
-        blob(configDigest, config),
-        blob(manifestDigest, manifest),
-      ]),
-    );
-  }
+  const index = json({
+    schemaVersion: 2,
+    manifests: [{
+      mediaType: `${type}.manifest.v1+json`,
+      digest: manifestDigest,
+      size: manifest.length,
+      annotations: { "io.containerd.image.name": name },
+    }],
+  });
+  const blob = (digest: string, data: Uint8Array) => file(`blobs/${digest.replace(":", "/")}`, data);
+  await Deno.writeFile(
+    path,
+    tar([
+      file("oci-layout", json({ imageLayoutVersion: "1.0.0" })),
+      file("index.json", index),
+      blob(layerDigest, layer),
+      blob(configDigest, config),
+      blob(manifestDigest, manifest),
+    ]),
+  );
 }
 
 async function busyboxFiles(): Promise<Entry[]> {
@@ -73,7 +91,8 @@ async function busyboxFiles(): Promise<Entry[]> {
   ];
 }
 
-function file(name: string, data: Uint8Array): Entry {
+/** An ordinary file. */
+export function file(name: string, data: Uint8Array): Entry {
   return { name, type: "file", mode: 0o644, data };
 }
 

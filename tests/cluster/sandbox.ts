@@ -8,16 +8,18 @@
 
 import { GroundError } from "./errors.ts";
 import { must, processes, readOrUndefined, startTime, until } from "./process.ts";
-import type { Component } from "./components.ts";
+import { type Component, SERVICE_ADDRESSES } from "./components.ts";
 import { type Layout, NODE_NAMES, NODES } from "./shape.ts";
 
 /** What process 1 does: hide the folders that containerd, kubelets and CNI write to, set up the network, reap. */
 function initScript(layout: Layout): string {
+  // Nodes reach Services as well: kube-proxy turns such a packet around once it has a route.
   const addresses = Object.values(NODES).map(({ address }) => `ip address add ${address}/32 dev lo`).join("\n");
   return `set -e
 for folder in /run /var/lib /var/log; do mount -t tmpfs tmpfs "$folder"; done
 ip link set lo up
 ${addresses}
+ip route add ${SERVICE_ADDRESSES} dev lo src ${NODES.node1.address}
 echo 1 > /proc/sys/net/ipv4/ip_forward
 : > ${layout.initReady}
 while :; do sleep 2147483647 & wait $!; done

@@ -1,0 +1,79 @@
+/**
+ * `podwire relay crd`: the custom resource and the operator's rights, ready to apply.
+ *
+ * @module
+ */
+import { CRD, operatorAccess, operatorDeployment, parseAllowed } from "../relay/mod.ts";
+import { defineCommand } from "./command.ts";
+import { UsageError } from "./flags.ts";
+import { GLOBAL_FLAGS } from "./global_flags.ts";
+import { writeText } from "./standard_streams.ts";
+import { toYaml } from "./yaml_output.ts";
+
+/** Where relays live unless told otherwise. */
+export const RELAY_NAMESPACE = "podwire-relay";
+
+/** The command. */
+export const command = defineCommand({
+  name: "crd",
+  description:
+    "Print the custom resource Relay and what its operator may do, ready to apply; with --image the operator's " +
+    "Deployment too.\n\n" +
+    "Relays, the operator and the pods that it makes all live in one namespace. Whoever may create a Relay there exposes " +
+    "what --allow names, and nothing else.",
+  usage: "relay crd [--image IMAGE --allow ADDRESS[=PATH,...] ...]",
+  examples: [
+    ["The custom resource and the rights", "podwire relay crd | kubectl apply -f -"],
+    [
+      "The operator too, for the metrics of schedulers",
+      "podwire relay crd --image registry.example/podwire:1 --allow tcp:127.0.0.1:10259=/metrics | kubectl apply -f -",
+    ],
+  ],
+  flags: {
+    "allow": {
+      kind: "list",
+      help:
+        "What relays may expose: ADDRESS, or ADDRESS=PATH,... for these HTTP paths only; may be given several times",
+    },
+    "image": { kind: "string", help: "Print the operator's Deployment too; it and its pods run this image" },
+    "image-pull-policy": { kind: "string", help: "When the image is pulled: Always, IfNotPresent or Never" },
+    "namespace": {
+      ...GLOBAL_FLAGS.namespace,
+      help: `The namespace of the relays and the operator; ${RELAY_NAMESPACE} if not given`,
+    },
+  },
+  needsCluster: false,
+  permissions: [],
+
+  async run({ flags, words }) {
+    if (words.length > 0) throw new UsageError(`extra arguments: [${words.join(" ")}]`);
+    const { allow, image, "image-pull-policy": imagePullPolicy } = flags;
+    const namespace = flags.namespace || RELAY_NAMESPACE;
+    if (!image && allow.length > 0) throw new UsageError("--allow is for the operator: it needs --image");
+    readAllowed(allow);
+    const pull = imagePullPolicy === "" ? {} : { imagePullPolicy };
+    const objects = [
+      CRD,
+      ...operatorAccess(namespace),
+      ...(image ? [operatorDeployment({ namespace, image, ...pull, allow })] : []),
+    ];
+    await writeText(Deno.stdout, objects.map(toYaml).join("---\n"));
+    return 0;
+  },
+});
+
+/**
+ * Reads `--allow`.
+ *
+ * @throws {UsageError} If one of the values is malformed.
+ */
+export function readAllowed(values: readonly string[]): ReturnType<typeof parseAllowed>[] {
+  return values.map((value) => {
+    try {
+      return parseAllowed(value);
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      throw new UsageError(`--allow ${value}: the address ${error.message}`, { cause: error });
+    }
+  });
+}

@@ -1,0 +1,154 @@
+/**
+ * `podwire relay run`: the relays of a configuration, until it is ended.
+ *
+ * @module
+ */
+import {
+  type ConfigFile,
+  formatAddress,
+  parseAddress,
+  parseRelays,
+  readConfigFiles,
+  type Relay,
+  RelayConfigError,
+  type RelayEvent,
+  Relays,
+  serveAdmin,
+  watchConfigFiles,
+} from "../relay/mod.ts";
+import { defineCommand } from "./command.ts";
+import { UsageError } from "./flags.ts";
+import { writeText } from "./standard_streams.ts";
+
+/** What a wrong configuration ends with. */
+export const BAD_CONFIGURATION = 2;
+
+/** The command. */
+export const command = defineCommand({
+  name: "run",
+  description:
+    "Run the relays of a configuration: a file, or a folder such as a mounted ConfigMap, whose *.yaml, *.yml and *.json " +
+    "files count together.\n\n" +
+    "The configuration is read again when it changes. Relays that are the same as before keep their connections; a " +
+    "configuration that is wrong changes nothing, and what is wrong is printed as FILE:LINE: KEY: TEXT. At the start, it " +
+    "ends the command with exit code 2.\n\n" +
+    "A relay is a name, where it listens and where it goes:\n\n" +
+    "  relays:\n" +
+    "  - name: kube-scheduler\n" +
+    '    listen: {address: "unix:/run/podwire/kube-scheduler.sock", mode: "0660", gid: 65532}\n' +
+    '    target: {address: "tcp:127.0.0.1:10259", tls: {insecureSkipVerify: true}}\n' +
+    "    http: {paths: [/metrics]}\n\n" +
+    "Addresses are tcp:HOST:PORT, udp:HOST:PORT, unix:PATH, unix:@NAME (abstract) and unix-dgram:PATH; without HOST it is " +
+    "127.0.0.1. Where one side has datagrams and the other a stream, each datagram goes after its length, two bytes.",
+  usage: "relay run -c FILE|DIR [--admin ADDRESS] [--check]",
+  examples: [
+    ["Run relays, and let Prometheus see how they do", "podwire relay run -c /etc/podwire --admin tcp:127.0.0.1:9402"],
+    ["See whether a configuration is right", "podwire relay run -c relays.yaml --check"],
+  ],
+  flags: {
+    "config": {
+      kind: "string",
+      short: "c",
+      help: "The configuration: a file, or a folder with files",
+      reported: "filename",
+    },
+    "admin": {
+      kind: "string",
+      help: "Serve /metrics, /healthz and /readyz there: tcp:HOST:PORT or unix:PATH",
+    },
+    "check": { kind: "boolean", help: "Only say whether the configuration is right" },
+  },
+  needsCluster: false,
+  permissions: [
+    "--allow-read of the configuration, of certificates and keys, and of unix sockets",
+    "--allow-net=HOST:PORT,unix:PATH for every address; all of --allow-net to listen on a path, bound under another name first",
+    "--allow-write of unix sockets, and --allow-sys to give them their mode",
+    "--unstable-net for unix-dgram:, which Deno has not otherwise; UDP is twice as fast with it",
+  ],
+
+  async run({ flags, words }) {
+    if (words.length > 0) throw new UsageError(`extra arguments: [${words.join(" ")}]`);
+    if (flags.config === "") throw new UsageError("--config (-c) is needed: a file or a folder");
+    const admin = flags.admin ? readAdmin(flags.admin) : undefined;
+    const files = await readConfigFiles(flags.config);
+    let relays: Relay[];
+    try {
+      relays = parseRelays(files);
+    } catch (error) {
+      if (!(error instanceof RelayConfigError)) throw error;
+      await writeText(Deno.stderr, `${error.message}\n`);
+      return BAD_CONFIGURATION;
+    }
+    if (flags.check) {
+      await writeText(
+        Deno.stdout,
+        `${relays.length} ${relays.length === 1 ? "relay" : "relays"}: the configuration is right\n`,
+      );
+      return 0;
+    }
+    await untilEnded(async (signal) => {
+      await using running = new Relays({ onEvent: report });
+      await using endpoint = admin && await serveAdmin(running, admin);
+      if (endpoint) say(`admin endpoint on ${formatAddress(endpoint.address)}`);
+      await running.apply(relays);
+      await follow(flags.config, files, running, signal);
+    });
+    return 0;
+  },
+});
+
+function readAdmin(text: string): ReturnType<typeof parseAddress> {
+  try {
+    return parseAddress(text);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new UsageError(`--admin ${error.message}`);
+  }
+}
+
+/** Takes what the configuration becomes, until `signal` aborts. */
+async function follow(
+  path: string,
+  files: readonly ConfigFile[],
+  running: Relays,
+  signal: AbortSignal,
+): Promise<void> {
+  for await (const now of watchConfigFiles(path, files, signal)) {
+    try {
+      if (now instanceof Error) throw now;
+      await running.apply(parseRelays(now));
+      running.countReload(true);
+      say("the new configuration is in use");
+    } catch (error) {
+      running.countReload(false);
+      say(`the new configuration is wrong and not used:\n${error instanceof Error ? error.message : error}`);
+    }
+  }
+}
+
+/** Runs `work` until Ctrl-C or a request to end. */
+export async function untilEnded(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  const ended = new AbortController();
+  const end = () => ended.abort();
+  const endings: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM", "SIGHUP"];
+  for (const signal of endings) Deno.addSignalListener(signal, end);
+  try {
+    await work(ended.signal);
+  } finally {
+    for (const signal of endings) Deno.removeSignalListener(signal, end);
+  }
+}
+
+/** Says what happened to a relay. */
+export function report({ relay, type, message }: RelayEvent): void {
+  say(`${relay}: ${type === "listening" ? `from ${message}` : message}`);
+}
+
+/** Writes a line at once: a relay does not wait for whoever reads its log. */
+function say(text: string): void {
+  try {
+    Deno.stderr.writeSync(new TextEncoder().encode(`${text}\n`));
+  } catch {
+    // Nobody is left to be told.
+  }
+}

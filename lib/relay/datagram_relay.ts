@@ -1,0 +1,272 @@
+/**
+ * A relay that listens for datagrams.
+ *
+ * @module
+ */
+import { type Address, formatAddress, isDatagram } from "./address.ts";
+import { listenOn } from "./any_address.ts";
+import { bindUdp, bindUnixDatagram, type DatagramSocket, openDatagram, type Peer, peerKey } from "./datagram_socket.ts";
+import { RelayError, systemText } from "./errors.ts";
+import { FrameReader, FrameWriter } from "./frames.ts";
+import type { RelayStart, RunningRelay } from "./running.ts";
+import { type Session, Sessions } from "./sessions.ts";
+import { bindSocket, type SocketFile } from "./socket_file.ts";
+import { inRanges } from "./source_ranges.ts";
+import { connectTarget } from "./target.ts";
+import type { TlsFiles } from "./tls_files.ts";
+
+/** A flow that was silent for so long, in milliseconds, makes room for a new one when there are too many. */
+const EVICTABLE = 1_000;
+
+/** Datagrams of one flow that may wait while its target is being reached. */
+const MAX_WAITING = 64;
+
+/**
+ * A relay that listens for datagrams. Those of one sender are one flow, with a socket or a stream of its own to the target, so that
+ * the target's answers find their way back. A flow ends when it has been silent for the relay's idle time-out.
+ */
+export class DatagramRelay implements RunningRelay {
+  readonly #start: RelayStart;
+  readonly #sessions: Sessions;
+  readonly #flows = new Map<string, Flow>();
+  readonly #running = new Set<Promise<void>>();
+  #files: TlsFiles;
+  #socket: DatagramSocket | undefined;
+  #file: SocketFile | undefined;
+  #receiving: Promise<void> | undefined;
+
+  /** A relay that does not listen yet. */
+  constructor(start: RelayStart) {
+    this.#start = start;
+    this.#files = start.files;
+    // A flow that has been silent is over; that is no error.
+    this.#sessions = new Sessions(start.relay.maxConnections, start.relay.idleTimeout, () => {});
+  }
+
+  /** Flows that are open. */
+  get open(): number {
+    return this.#sessions.size;
+  }
+
+  /** Where it listens, with the port that it got. */
+  get listening(): Address | undefined {
+    if (!this.#socket) return undefined;
+    const { address } = this.#start.relay.listen;
+    const { peer } = this.#socket;
+    return "port" in address && "port" in peer ? { ...address, port: peer.port } : address;
+  }
+
+  /** Whether it listens, and its socket's file is still there. */
+  async intact(): Promise<boolean> {
+    return this.#socket !== undefined && (await this.#file?.intact() ?? true);
+  }
+
+  /** Takes certificates that have changed. */
+  renew(files: TlsFiles): void {
+    this.#files = files;
+  }
+
+  /** Listens. */
+  async listen(): Promise<void> {
+    const { listen } = this.#start.relay;
+    if ("path" in listen.address) {
+      const bound = await bindSocket(listen.address.path, listen, bindUnixDatagram);
+      this.#socket = bound.socket;
+      this.#file = bound.file;
+    } else {
+      const { hostname, port } = listen.address;
+      this.#socket = await listenOn(hostname, (hostname) => bindUdp(hostname, port)).catch((cause) => {
+        throw new RelayError(`cannot listen on ${formatAddress(listen.address)}: ${systemText(cause)}`, "listen", {
+          cause,
+        });
+      });
+    }
+    this.#receiving = this.#receive(this.#socket);
+  }
+
+  /** Stops listening. */
+  async stopListening(): Promise<void> {
+    this.#socket?.close();
+    this.#socket = undefined;
+    await this.#receiving;
+    await this.#file?.remove();
+    this.#file = undefined;
+  }
+
+  /** Ends all flows. */
+  async endSessions(): Promise<void> {
+    this.#sessions.endAll();
+    await Promise.all(this.#running);
+  }
+
+  async #receive(socket: DatagramSocket): Promise<void> {
+    const { counters } = this.#start;
+    for (;;) {
+      let got;
+      try {
+        got = await socket.receive();
+      } catch {
+        counters.fail("broken");
+        socket.close();
+        this.#socket = undefined; // It is lost; whoever looks after the relay opens another one.
+        return;
+      }
+      if (!got) return;
+      const known = this.#flows.get(peerKey(got.from));
+      const flow = known && !known.ended ? known : this.#begin(got.from);
+      if (!flow) continue;
+      flow.touched = performance.now();
+      const sent = flow.send(got.data);
+      if (sent) await sent;
+    }
+  }
+
+  /** A new flow for `from`, unless it is refused. */
+  #begin(from: Peer | undefined): Flow | undefined {
+    const { relay: { allowFrom }, counters } = this.#start;
+    if (allowFrom && !(from && "hostname" in from && inRanges(from.hostname, allowFrom))) {
+      counters.fail("source");
+      return undefined;
+    }
+    if (this.#sessions.full && !this.#sessions.evict(EVICTABLE)) {
+      counters.fail("limit");
+      return undefined;
+    }
+    counters.connections++;
+    const key = peerKey(from);
+    const flow = new Flow(() => counters.fail("dropped"));
+    this.#flows.set(key, flow);
+    this.#sessions.add(flow);
+    const served = this.#serve(flow, from).finally(() => {
+      if (this.#flows.get(key) === flow) this.#flows.delete(key);
+      this.#sessions.remove(flow);
+      flow.end();
+      this.#running.delete(served);
+    });
+    this.#running.add(served);
+    return flow;
+  }
+
+  /** Serves one flow to its end; never fails. */
+  async #serve(flow: Flow, from: Peer | undefined): Promise<void> {
+    const { relay: { target }, counters } = this.#start;
+    try {
+      await (isDatagram(target.address) ? this.#toDatagrams(flow, from) : this.#toStream(flow, from));
+    } catch (error) {
+      if (!flow.ended) {
+        counters.fail(error instanceof RelayError && error.reason !== "listen" ? error.reason : "broken");
+      }
+    }
+  }
+
+  async #toDatagrams(flow: Flow, from: Peer | undefined): Promise<void> {
+    const { relay: { target }, counters } = this.#start;
+    const { socket, peer } = await openDatagram(target.address);
+    const send = async (data: Uint8Array) => {
+      try {
+        await socket.send(data, peer);
+        counters.datagramsOut++;
+        counters.bytesOut += data.length;
+      } catch {
+        counters.fail("dropped"); // Nobody is there, or it is too long: a datagram may get lost.
+      }
+    };
+    await flow.open(socket, "path" in peer ? this.#behind(send) : send);
+    const expected = peerKey(peer);
+    for (let got = await socket.receive(); got; got = await socket.receive()) {
+      if (peerKey(got.from) === expected) await this.#answer(flow, from, got.data);
+    }
+  }
+
+  /** Sends one after the other, without keeping other flows waiting: a unix socket with a full queue makes its senders wait. */
+  #behind(send: (data: Uint8Array) => Promise<void>): (data: Uint8Array) => void {
+    let last = Promise.resolve();
+    let waiting = 0;
+    return (data) => {
+      if (waiting >= MAX_WAITING) return this.#start.counters.fail("dropped");
+      waiting++;
+      const copy = data.slice();
+      last = last.then(() => send(copy)).finally(() => waiting--);
+    };
+  }
+
+  async #toStream(flow: Flow, from: Peer | undefined): Promise<void> {
+    const { relay, counters, onTarget } = this.#start;
+    let stream;
+    try {
+      stream = await connectTarget(relay.target, this.#files, relay.connectTimeout, flow.signal);
+      onTarget(undefined);
+    } catch (error) {
+      if (error instanceof RelayError) onTarget(error);
+      throw error;
+    }
+    const writer = new FrameWriter(stream, () => flow.end());
+    await flow.open(stream, (data) => {
+      if (writer.push(data)) {
+        counters.datagramsOut++;
+        counters.bytesOut += data.length;
+      } else {
+        counters.fail("dropped");
+      }
+    });
+    const frames = new FrameReader(stream);
+    for (let data = await frames.next(); data; data = await frames.next()) await this.#answer(flow, from, data);
+  }
+
+  async #answer(flow: Flow, to: Peer | undefined, data: Uint8Array): Promise<void> {
+    const { counters } = this.#start;
+    flow.touched = performance.now();
+    try {
+      if (!to || !this.#socket) throw new RelayError("nobody to answer", "dropped");
+      await this.#socket.send(data, to);
+      counters.datagramsBack++;
+      counters.bytesBack += data.length;
+    } catch {
+      counters.fail("dropped"); // The sender has gone, or cannot be answered.
+    }
+  }
+}
+
+/** One sender's datagrams. */
+class Flow implements Session {
+  touched = performance.now();
+  readonly #ended = new AbortController();
+  #waiting: Uint8Array[] = [];
+  #target: { close(): void } | undefined;
+  #send: ((data: Uint8Array) => Promise<void> | void) | undefined;
+  readonly #onDrop: () => void;
+
+  constructor(onDrop: () => void) {
+    this.#onDrop = onDrop;
+  }
+
+  get ended(): boolean {
+    return this.#ended.signal.aborted;
+  }
+
+  get signal(): AbortSignal {
+    return this.#ended.signal;
+  }
+
+  /** Sends `data` to the target, or keeps a copy until it is there. */
+  send(data: Uint8Array): Promise<void> | void {
+    if (this.#send) return this.#send(data);
+    if (this.#waiting.length < MAX_WAITING) this.#waiting.push(data.slice());
+    else this.#onDrop();
+  }
+
+  /** The target is there: what waited goes first. */
+  async open(target: { close(): void }, send: (data: Uint8Array) => Promise<void> | void): Promise<void> {
+    this.#target = target;
+    if (this.ended) return target.close();
+    for (let data = this.#waiting.shift(); data; data = this.#waiting.shift()) await send(data);
+    this.#send = send;
+  }
+
+  end(): void {
+    if (this.ended) return;
+    this.#ended.abort();
+    this.#target?.close();
+    this.#waiting = [];
+  }
+}

@@ -1,0 +1,215 @@
+/**
+ * Sockets for datagrams: Deno's own where `--unstable-net` lets it have them, else Node's, which know UDP only and take twice
+ * the time. A unix one goes one way, as for a syslog: answers cannot come back through it.
+ *
+ * @module
+ */
+import { type Address, formatAddress, isIp, isIpv4, systemPath } from "./address.ts";
+import { RelayError, systemText } from "./errors.ts";
+import { parseIp } from "./source_ranges.ts";
+
+/** Where a datagram comes from or goes to: an address and port, or a unix socket's path as the system has it. */
+export type Peer = { readonly hostname: string; readonly port: number } | { readonly path: string };
+
+/** A datagram, and who sent it; nobody can answer a unix socket without a path. */
+export interface Datagram {
+  /** Its bytes, valid until the next one is received. */
+  readonly data: Uint8Array;
+  /** Its sender. */
+  readonly from: Peer | undefined;
+}
+
+/** A socket for datagrams. */
+export interface DatagramSocket {
+  /** Where it is bound. */
+  readonly peer: Peer;
+  /** The next datagram, or `undefined` once it is closed. */
+  receive(): Promise<Datagram | undefined>;
+  /** Sends a datagram; that the other side does not listen is no failure. */
+  send(data: Uint8Array, to: Peer): Promise<void>;
+  /** Closes it. */
+  close(): void;
+}
+
+/** A peer as the key of a map. */
+export function peerKey(peer: Peer | undefined): string {
+  if (!peer) return "";
+  return "path" in peer ? peer.path : `${peer.hostname} ${peer.port}`;
+}
+
+/** Binds a socket at once, for a unix one only where the runtime can. */
+export function bindUnixDatagram(path: string): DatagramSocket {
+  return new DenoDatagramSocket(denoListen({ transport: "unixpacket", path }));
+}
+
+/** Binds a UDP socket; port 0 is any free one. */
+export async function bindUdp(hostname: string, port: number): Promise<DatagramSocket> {
+  if (hasDatagrams()) return new DenoDatagramSocket(denoListen({ transport: "udp", hostname, port }));
+  return await bindNode(hostname, port);
+}
+
+/**
+ * A socket to talk with one target from, and that target's peer.
+ *
+ * @throws {RelayError} If the target's name has no address, or the runtime has no such sockets.
+ */
+export async function openDatagram(target: Address): Promise<{ readonly socket: DatagramSocket; readonly peer: Peer }> {
+  try {
+    if ("path" in target) {
+      // Deno binds every socket: to an abstract name, which needs no folder and leaves nothing behind.
+      const bound = bindUnixDatagram(`\0podwire-relay-${crypto.randomUUID()}`);
+      return { socket: sendOnly(bound), peer: { path: systemPath(target.path) } };
+    }
+    const hostname = canonical(isIp(target.hostname) ? target.hostname : await lookUp(target.hostname));
+    return { socket: await bindUdp(sourceFor(hostname), 0), peer: { hostname, port: target.port } };
+  } catch (cause) {
+    throw new RelayError(`cannot send to ${formatAddress(target)}: ${systemText(cause)}`, "connect", { cause });
+  }
+}
+
+/** The same socket, on which nothing is ever received: Deno's unix sockets cannot send while they wait for a datagram. */
+function sendOnly(socket: DatagramSocket): DatagramSocket {
+  const closed = Promise.withResolvers<undefined>();
+  return {
+    peer: socket.peer,
+    receive: () => closed.promise,
+    send: (data, to) => socket.send(data, to),
+    close: () => {
+      socket.close();
+      closed.resolve(undefined);
+    },
+  };
+}
+
+/** An address as the system spells it: answers are told by their sender's. What goes to every address comes back from loopback. */
+function canonical(address: string): string {
+  const bytes = parseIp(address); // None if it names a zone (fe80::1%eth0), which is left as it is.
+  if (!bytes) return address;
+  if (bytes.every((byte) => byte === 0)) return bytes.length === 4 ? "127.0.0.1" : "::1";
+  return bytes.length === 4 ? bytes.join(".") : new URL(`http://[${address}]`).hostname.slice(1, -1);
+}
+
+/** A local address from which `target` can be reached: loopback from loopback. */
+function sourceFor(target: string): string {
+  if (isIpv4(target)) return target.startsWith("127.") ? "127.0.0.1" : "0.0.0.0";
+  return target === "::1" ? "::1" : "::";
+}
+
+async function lookUp(hostname: string): Promise<string> {
+  const { lookup } = await import("node:dns/promises");
+  return (await lookup(hostname)).address;
+}
+
+function hasDatagrams(): boolean {
+  return "listenDatagram" in Deno;
+}
+
+function denoListen(
+  options: Deno.UdpListenOptions & { transport: "udp" } | Deno.UnixListenOptions & { transport: "unixpacket" },
+): Deno.DatagramConn {
+  if (!hasDatagrams()) {
+    throw new RelayError(
+      "unix sockets for datagrams need Deno's --unstable-net: deno run --unstable-net …",
+      "listen",
+    );
+  }
+  return options.transport === "udp" ? Deno.listenDatagram(options) : Deno.listenDatagram(options);
+}
+
+/** The longest datagram that either kind can have that a relay passes on. */
+const MAX_SIZE = 64 * 1024;
+
+class DenoDatagramSocket implements DatagramSocket {
+  readonly peer: Peer;
+  readonly #conn: Deno.DatagramConn;
+  readonly #buffer = new Uint8Array(MAX_SIZE);
+  #closed = false;
+
+  constructor(conn: Deno.DatagramConn) {
+    this.#conn = conn;
+    this.peer = toPeer(conn.addr) ?? { path: "" };
+  }
+
+  async receive(): Promise<Datagram | undefined> {
+    for (;;) {
+      try {
+        const [data, from] = await this.#conn.receive(this.#buffer);
+        return { data, from: toPeer(from) };
+      } catch (error) {
+        if (this.#closed) return undefined;
+        // Linux tells an unconnected UDP socket nothing of ICMP, and a unix one of its former peer: neither ends it.
+        if (!(error instanceof Deno.errors.ConnectionRefused || error instanceof Deno.errors.ConnectionReset)) {
+          throw error;
+        }
+      }
+    }
+  }
+
+  async send(data: Uint8Array, to: Peer): Promise<void> {
+    await this.#conn.send(
+      data,
+      "path" in to ? { transport: "unixpacket", path: to.path } : { transport: "udp", ...to },
+    );
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#conn.close();
+  }
+}
+
+function toPeer(address: Deno.Addr): Peer | undefined {
+  if (address.transport === "udp" || address.transport === "tcp") {
+    return { hostname: address.hostname, port: address.port };
+  }
+  // The types have no null, yet a sender without a path has it.
+  const path = (address as { path: string | null }).path;
+  return path ? { path } : undefined;
+}
+
+/** Datagrams that may wait to be received; what comes then is dropped, as a full socket does it. */
+const MAX_WAITING = 256;
+
+async function bindNode(hostname: string, port: number): Promise<DatagramSocket> {
+  const { createSocket } = await import("node:dgram");
+  const socket = createSocket({ type: isIpv4(hostname) ? "udp4" : "udp6" });
+  await new Promise<void>((resolve, reject) => {
+    socket.once("error", reject);
+    socket.bind(port, hostname, () => {
+      socket.off("error", reject);
+      resolve();
+    });
+  });
+  const waiting: Datagram[] = [];
+  let wake: (() => void) | undefined;
+  let closed = false;
+  const awaken = () => {
+    wake?.();
+    wake = undefined;
+  };
+  socket.on("message", (data, { address, port }) => {
+    if (waiting.length < MAX_WAITING) waiting.push({ data, from: { hostname: address, port } });
+    awaken();
+  });
+  socket.on("error", () => {}); // What a send fails with is told to the sender.
+  const bound = socket.address();
+  return {
+    peer: { hostname: bound.address, port: bound.port },
+    receive: async () => {
+      while (waiting.length === 0 && !closed) await new Promise<void>((resolve) => wake = resolve);
+      return closed ? undefined : waiting.shift();
+    },
+    send: (data, to) =>
+      new Promise((resolve, reject) => {
+        if ("path" in to) return reject(new TypeError("a UDP socket cannot send to a path"));
+        socket.send(data, to.port, to.hostname, (error) => error ? reject(error) : resolve());
+      }),
+    close: () => {
+      if (closed) return;
+      closed = true;
+      socket.close();
+      awaken();
+    },
+  };
+}

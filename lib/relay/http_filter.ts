@@ -1,0 +1,197 @@
+/**
+ * HTTP/1.1 with only some paths: each request is read, checked and written anew, and so is each answer.
+ *
+ * @module
+ */
+import { concat, type Duplex } from "../bytes/mod.ts";
+import { HttpConnection, HttpError, type HttpResponse } from "../dial/mod.ts";
+import { type Reason, RelayError } from "./errors.ts";
+import { BadRequestError, type CheckedRequest, endToEnd, RequestReader } from "./http_request.ts";
+
+/** What a filtered connection is made of. */
+export interface HttpFilter {
+  /** The client's connection. */
+  readonly client: Duplex;
+  /** Opens a connection to the target. */
+  readonly connect: () => Promise<Duplex>;
+  /** The paths that may be asked for. */
+  readonly paths: readonly string[];
+  /** Told of bytes to the target. */
+  readonly out: (bytes: number) => void;
+  /** Told of bytes to the client. */
+  readonly back: (bytes: number) => void;
+  /** Told of a request that did not get through. */
+  readonly fail: (reason: Reason) => void;
+  /** Aborts when the connection ends. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Serves one connection to its end. `GET` and `HEAD` of an allowed path go to the target; other paths are answered 403, other
+ * methods 405, and what cannot be checked 400, which ends the connection.
+ */
+export async function filterHttp(filter: HttpFilter): Promise<void> {
+  const filtered = new FilteredConnection(filter);
+  try {
+    while (await filtered.serveOne());
+  } finally {
+    filtered.close();
+  }
+  await filter.client.closeWrite();
+}
+
+/** How long a target may pause in the middle of an answer, in milliseconds: as long as it may take to begin one. */
+const STALLED = 60_000;
+
+class FilteredConnection {
+  readonly #filter: HttpFilter;
+  readonly #reader: RequestReader;
+  readonly #paths: ReadonlySet<string>;
+  #target: HttpConnection | undefined;
+
+  constructor(filter: HttpFilter) {
+    this.#filter = filter;
+    this.#reader = new RequestReader(filter.client);
+    this.#paths = new Set(filter.paths);
+  }
+
+  /** Serves one request; says whether another one may come. */
+  async serveOne(): Promise<boolean> {
+    let request: CheckedRequest | undefined;
+    try {
+      request = await this.#reader.next();
+    } catch (error) {
+      if (!(error instanceof BadRequestError)) throw error;
+      this.#filter.fail("bad_request");
+      await this.#say(400, "Bad Request", `${error.message}\n`, false);
+      return false;
+    }
+    if (!request) return false;
+    const { method, path, keepAlive } = request;
+    if (!this.#paths.has(path)) {
+      this.#filter.fail("forbidden");
+      return await this.#say(403, "Forbidden", "this path is not allowed by the relay\n", keepAlive, method);
+    }
+    if (method !== "GET" && method !== "HEAD") {
+      this.#filter.fail("forbidden");
+      return await this.#say(405, "Method Not Allowed", "the relay allows GET and HEAD\n", keepAlive, method);
+    }
+    let response: HttpResponse;
+    try {
+      response = await this.#ask(request);
+    } catch (error) {
+      if (this.#filter.signal.aborted) throw error;
+      const reason = error instanceof RelayError && error.reason !== "listen" ? error.reason : "bad_answer";
+      this.#filter.fail(reason);
+      const [status, text] = reason === "connect_timeout"
+        ? [504, "Gateway Timeout"] as const
+        : [502, "Bad Gateway"] as const;
+      return await this.#say(status, text, "the relay's target does not answer as it should\n", keepAlive, method);
+    }
+    return await this.#pass(request, response);
+  }
+
+  /** Drops the connection to the target. */
+  close(): void {
+    this.#target?.close();
+  }
+
+  /** Sends a request to the target; once more, if a connection that was kept has ended unnoticed. */
+  async #ask({ method, target, headers }: CheckedRequest): Promise<HttpResponse> {
+    const { signal, out, connect } = this.#filter;
+    const request = { method, target, headers };
+    const options = { signal, bodyTimeout: STALLED };
+    const kept = this.#target?.reusable ? this.#target : undefined;
+    if (kept) {
+      try {
+        return await kept.request(request, options);
+      } catch (error) {
+        if (!kept.endedUnanswered || signal.aborted) throw error;
+      }
+    }
+    this.#target?.close();
+    this.#target = new HttpConnection(counted(await connect(), out));
+    return await this.#target.request(request, options);
+  }
+
+  async #pass(request: CheckedRequest, { status, statusText, lines, body }: HttpResponse): Promise<boolean> {
+    const { client, back } = this.#filter;
+    const bodiless = request.method === "HEAD" || status === 204 || status === 304;
+    const headers = endToEnd(lines).filter(([name]) => !/^content-length$/i.test(name));
+    const length = lines.find(([name]) => /^content-length$/i.test(name))?.[1];
+    const chunkedByTarget = lines.some(([name]) => /^transfer-encoding$/i.test(name));
+    const sized = length !== undefined && !chunkedByTarget;
+    const chunked = !sized && !bodiless && request.modern;
+    const keepAlive = request.keepAlive && (sized || chunked || bodiless);
+    let pending = encodeHead(status, statusText, [
+      ...headers,
+      ...(sized ? [["Content-Length", length] as const] : []),
+      ...(chunked ? [["Transfer-Encoding", "chunked"] as const] : []),
+      ...(keepAlive ? [] : [["Connection", "close"] as const]),
+    ]);
+    try {
+      for await (const piece of body) {
+        // The head goes out with the first piece: two small writes in a row can cost 40 ms over TLS.
+        const bytes = concat([pending, ...(chunked ? [chunkHead(piece.length), piece, CRLF] : [piece])]);
+        pending = NOTHING;
+        await client.write(bytes);
+        back(bytes.length);
+      }
+    } catch (error) {
+      // The client can tell by the length or the missing last chunk; without both, only a broken connection says it.
+      if (!(error instanceof HttpError)) throw error;
+      throw new RelayError("the target's answer ended early", "bad_answer", { cause: error });
+    }
+    const rest = concat([pending, chunked ? LAST_CHUNK : NOTHING]);
+    if (rest.length > 0) await client.write(rest);
+    back(rest.length);
+    return keepAlive;
+  }
+
+  /** Answers by itself; says whether another request may come. */
+  async #say(status: number, reason: string, text: string, keepAlive: boolean, method = ""): Promise<boolean> {
+    const head = encodeHead(status, reason, [
+      ["Content-Type", "text/plain; charset=utf-8"],
+      ["Content-Length", String(text.length)],
+      ...(status === 405 ? [["Allow", "GET, HEAD"] as const] : []),
+      ...(keepAlive ? [] : [["Connection", "close"] as const]),
+    ]);
+    const bytes = method === "HEAD" ? head : concat([head, new TextEncoder().encode(text)]);
+    await this.#filter.client.write(bytes);
+    this.#filter.back(bytes.length);
+    return keepAlive;
+  }
+}
+
+/** The same connection, whose writes are told. */
+function counted(duplex: Duplex, out: (bytes: number) => void): Duplex {
+  return {
+    read: (into) => duplex.read(into),
+    write: async (data) => {
+      await duplex.write(data);
+      out(data.length);
+    },
+    closeWrite: () => duplex.closeWrite(),
+    close: () => duplex.close(),
+  };
+}
+
+const NOTHING = new Uint8Array(0);
+const CRLF = Uint8Array.of(13, 10);
+const LAST_CHUNK = new TextEncoder().encode("0\r\n\r\n");
+
+function chunkHead(length: number): Uint8Array {
+  return new TextEncoder().encode(`${length.toString(16)}\r\n`);
+}
+
+/** A head as it goes out: each character a byte, as it came. */
+function encodeHead(
+  status: number,
+  reason: string,
+  headers: ReadonlyArray<readonly [name: string, value: string]>,
+): Uint8Array {
+  const text = `HTTP/1.1 ${status} ${reason}\r\n${
+    headers.map(([name, value]) => `${name}: ${value}\r\n`).join("")
+  }\r\n`;
+  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+}

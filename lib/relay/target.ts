@@ -1,0 +1,94 @@
+/**
+ * Connecting to a target that takes streams.
+ *
+ * @module
+ */
+import { type Duplex, pause } from "../bytes/mod.ts";
+import { createDialer, DialError } from "../dial/mod.ts";
+import { orAbort } from "./abortable.ts";
+import { type Address, formatAddress, systemPath } from "./address.ts";
+import type { TargetEndpoint } from "./config.ts";
+import { RelayError, systemText } from "./errors.ts";
+import { SocketDuplex } from "./socket_duplex.ts";
+import type { TlsFiles } from "./tls_files.ts";
+
+/** How long to wait before a unix socket with a full backlog is tried again, in milliseconds. */
+const BUSY = 5;
+
+/**
+ * Connects to `target`.
+ *
+ * @param timeout In milliseconds.
+ * @throws {RelayError} With reason `connect` or `connect_timeout`.
+ * @throws The signal's reason.
+ */
+export async function connectTarget(
+  target: TargetEndpoint,
+  files: TlsFiles,
+  timeout: number,
+  signal: AbortSignal,
+): Promise<Duplex> {
+  const deadline = new AbortController();
+  const give = () => deadline.abort();
+  const timer = setTimeout(give, timeout);
+  signal.addEventListener("abort", give, { once: true });
+  try {
+    if (!target.tls) return await connect(target.address, deadline.signal);
+    return await orAbort(dialTls(target, files, deadline.signal), deadline.signal, (late) => late.close());
+  } catch (cause) {
+    signal.throwIfAborted();
+    const where = formatAddress(target.address);
+    if (deadline.signal.aborted) {
+      throw new RelayError(`no connection to ${where} within ${timeout} ms`, "connect_timeout", { cause });
+    }
+    const text = cause instanceof DialError ? cause.message : `cannot connect to ${where}: ${systemText(cause)}`;
+    throw new RelayError(text, "connect", { cause });
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", give);
+  }
+}
+
+async function connect(address: Address, signal: AbortSignal): Promise<Duplex> {
+  if ("port" in address) {
+    const conn = await Deno.connect({ hostname: address.hostname, port: address.port, signal });
+    quicken(conn);
+    return new SocketDuplex(conn);
+  }
+  for (;;) {
+    try {
+      return new SocketDuplex(await Deno.connect({ transport: "unix", path: systemPath(address.path) }));
+    } catch (error) {
+      // A unix socket with a full backlog refuses at once, where TCP lets wait (connect(2), EAGAIN).
+      if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+      await pause(BUSY, signal);
+      signal.throwIfAborted();
+    }
+  }
+}
+
+/** What goes through a relay is not held back, and a peer that has vanished is noticed. */
+export function quicken(conn: Deno.TcpConn): void {
+  try {
+    conn.setNoDelay(true);
+    conn.setKeepAlive(true);
+  } catch {
+    // The peer has gone already (EINVAL): the first read says so.
+  }
+}
+
+function dialTls({ address, tls = {} }: TargetEndpoint, files: TlsFiles, signal: AbortSignal): Promise<Duplex> {
+  const file = (path: string | undefined) => path === undefined ? undefined : files.get(path);
+  const [ca, cert, key] = [file(tls.caFile), file(tls.certFile), file(tls.keyFile)];
+  const dial = createDialer({
+    tls: {
+      ...(ca !== undefined && { caCerts: [ca] }),
+      ...(tls.serverName !== undefined && { serverName: tls.serverName }),
+      ...(tls.insecureSkipVerify !== undefined && { insecureSkipVerify: tls.insecureSkipVerify }),
+    },
+    ...(cert !== undefined && key !== undefined && { clientCertificate: () => Promise.resolve({ cert, key }) }),
+    ...("path" in address && { unixSocket: address.path }),
+  });
+  const endpoint = "path" in address ? { hostname: tls.serverName ?? "localhost", port: 0 } : address;
+  return dial({ hostname: endpoint.hostname, port: endpoint.port, tls: true }, { signal });
+}

@@ -1,0 +1,171 @@
+/** `podwire relay` as a process. */
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { PODWIRE } from "../cli/harness.ts";
+import { ask, echo, Server, until } from "./harness.ts";
+
+/** `podwire relay` and what it has said so far. */
+class Podwire implements AsyncDisposable {
+  text = "";
+  readonly #process: Deno.ChildProcess;
+  readonly #reading: Promise<void>;
+
+  constructor(...args: readonly string[]) {
+    const process = new Deno.Command(Deno.execPath(), {
+      args: [...PODWIRE, "relay", ...args],
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+    this.#process = process;
+    this.#reading = (async () => {
+      for await (const piece of process.stderr.pipeThrough(new TextDecoderStream())) this.text += piece;
+    })();
+  }
+
+  /** Waits until it has said what `pattern` finds. */
+  async says(pattern: RegExp): Promise<RegExpExecArray> {
+    let found: RegExpExecArray | null = null;
+    await until(() => (found = pattern.exec(this.text)) !== null);
+    return found!;
+  }
+
+  /** Ends it as the kubelet does. */
+  async end(): Promise<number> {
+    this.#process.kill("SIGTERM");
+    await this.#reading;
+    return (await this.#process.status).code;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#process.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    await this.#reading;
+    await this.#process.status;
+  }
+}
+
+async function podwire(...args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const command = new Deno.Command(Deno.execPath(), { args: [...PODWIRE, ...args], stdin: "null" });
+  const { code, stdout, stderr } = await command.output();
+  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
+}
+
+async function withFolder(use: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "podwire-relay-" });
+  try {
+    await use(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+const config = (folder: string, target: number, more = "") =>
+  `relays:
+- name: it
+  listen: {address: "unix:${folder}/it.sock"}
+  target: {address: "tcp:127.0.0.1:${target}"}
+${more}`;
+
+Deno.test("podwire relay run reloads, reports what is wrong and keeps going, answers its admin endpoint, and cleans up", () =>
+  withFolder(async (folder) => {
+    await using server = new Server(echo);
+    const file = `${folder}/relays.yaml`;
+    await Deno.writeTextFile(file, config(folder, server.port));
+    await using run = new Podwire("run", "-c", folder, "--admin", "tcp:127.0.0.1:0");
+    const [, admin] = await run.says(/admin endpoint on tcp:(\S+)\n/);
+    await run.says(/it: from unix:\S+ to tcp:\S+\n/);
+    const get = async (path: string) => {
+      const response = await fetch(`http://${admin}${path}`);
+      return `${response.status} ${await response.text()}`;
+    };
+    assertEquals(await get("/healthz"), "200 ok\n");
+    assertEquals(await get("/readyz"), "200 ok\n");
+    assertMatch(await get("/"), /^404 /);
+    const held = await Deno.connect({ transport: "unix", path: `${folder}/it.sock` });
+
+    await Deno.writeTextFile(file, config(folder, server.port, "  maxConnections: many\n"));
+    await run.says(/relays\.yaml:5: relays\[0\]\.maxConnections: must be a whole number/);
+    assertStringIncludes(await get("/metrics"), "podwire_relay_last_reload_good 0\n");
+
+    const second = `- name: two\n  listen: {address: "unix:${folder}/none/two.sock"}\n  target: {address: "tcp:1"}\n`;
+    await Deno.writeTextFile(file, config(folder, server.port, second));
+    await run.says(/two: cannot listen on unix:\S+two\.sock: no such file or directory\n/);
+    assertMatch(await get("/readyz"), /^503 two: cannot listen/);
+    await Deno.mkdir(`${folder}/none`);
+    await run.says(/two: from unix:/);
+    assertEquals(await get("/readyz"), "200 ok\n");
+    assertStringIncludes(await get("/metrics"), `podwire_relay_up{relay="two"} 1\n`);
+    assertStringIncludes(await get("/metrics"), `podwire_relay_reloads_total{result="bad"} 1\n`);
+
+    assertEquals(await ask(held, "still here"), "still here");
+    assertEquals(await run.end(), 0);
+    assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name).sort(), ["none", "relays.yaml"]);
+  }));
+
+Deno.test("podwire relay run ends with 2 for a wrong configuration, and --check only says whether it is right", () =>
+  withFolder(async (folder) => {
+    const file = `${folder}/relays.yaml`;
+    await Deno.writeTextFile(file, config(folder, 1));
+    assertEquals(await podwire("relay", "run", "-c", file, "--check"), {
+      code: 0,
+      stdout: "1 relay: the configuration is right\n",
+      stderr: "",
+    });
+    await Deno.writeTextFile(file, config(folder, 99999, "  allowForm: []\n"));
+    for (const flags of [[], ["--check"]]) {
+      assertEquals(await podwire("relay", "run", "-c", file, ...flags), {
+        code: 2,
+        stdout: "",
+        stderr: `${file}:4: relays[0].target.address: has port 99999, larger than 65535\n` +
+          `${file}:5: relays[0].allowForm: unknown key; there are name, listen, target, http, allowFrom, ` +
+          "maxConnections, connectTimeout, idleTimeout\n",
+      });
+    }
+  }));
+
+Deno.test("podwire relay passes one socket on to another, as socat does", () =>
+  withFolder(async (folder) => {
+    await using server = new Server(echo);
+    await using inner = new Podwire(`unix-listen:${folder}/x.sock,mode=0660`, `tcp:127.0.0.1:${server.port}`);
+    await inner.says(/from unix:/);
+    assertEquals((await Deno.lstat(`${folder}/x.sock`)).mode! & 0o777, 0o660);
+    await using outer = new Podwire(
+      "TCP-LISTEN:0,range=127.0.0.0/8,max-children=5",
+      `unix:${folder}/x.sock,connect-timeout=3`,
+    );
+    const [, port] = await outer.says(/from tcp:127\.0\.0\.1:(\d+) to unix:/);
+    assertEquals(await ask(await Deno.connect({ hostname: "127.0.0.1", port: Number(port) }), "hello"), "hello");
+    assertEquals(await outer.end(), 0);
+  }));
+
+Deno.test("podwire relay says what is wrong with its words", async () => {
+  const cases: ReadonlyArray<readonly [args: readonly string[], says: RegExp]> = [
+    [[], /where to listen and where to go are needed/],
+    [["tcp-listen:9090"], /where to listen and where to go are needed/],
+    [["tcp:9090", "unix:/x"], /"tcp:9090" must begin with tcp-listen:/],
+    [["tcp-listen:9090", "nc:/x"], /"nc:\/x" must begin with tcp:, tls:/],
+    [["tcp-listen:9090,mode=0600", "unix:/x"], /listen\.mode is for a unix socket with a path/],
+    [["unix-listen:/x,mode=abc", "tcp:1"], /listen\.mode must be an octal mode/],
+    [["unix-listen:/x,fork", "tcp:1"], /option "fork" of unix-listen must be NAME=VALUE/],
+    [["unix-listen:/x,colour=red", "tcp:1"], /unix-listen has no option colour/],
+    [["tls-listen:1", "tcp:1"], /needs ,cert=FILE and ,key=FILE/],
+    [["run"], /--config \(-c\) is needed/],
+    [["run", "-c", "x", "--admin", "9402"], /--admin must be tcp:HOST:PORT/],
+    [["unix-listen:/nowhere/x.sock", "tcp:1"], /cannot listen on unix:\/nowhere\/x\.sock: no such file or directory/],
+  ];
+  for (const [args, says] of cases) {
+    const { code, stderr } = await podwire("relay", ...args);
+    assertMatch(stderr, says);
+    assertEquals(code, 1, stderr);
+  }
+});
+
+Deno.test("podwire relay --help and that of its commands say what there is", async () => {
+  assertMatch((await podwire("relay", "--help")).stdout, /unix-listen:PATH[^]*run {8}Run the relays/);
+  for (const args of [["relay", "run", "--help"], ["help", "relay", "run"]]) {
+    assertMatch((await podwire(...args)).stdout, /Usage:\n {2}podwire relay run -c FILE\|DIR/);
+  }
+});
