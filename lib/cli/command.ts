@@ -3,7 +3,9 @@
  *
  * @module
  */
-import type { Cluster } from "../client/mod.ts";
+import type { Cluster, Wire } from "../client/mod.ts";
+import type { ClusterAccess } from "../kubeconfig/mod.ts";
+import type { CommandEntry } from "./commands.ts";
 import type { FlagDefinitions, FlagValues } from "./flags.ts";
 
 /** A command. */
@@ -18,6 +20,10 @@ export interface Command<D extends FlagDefinitions = FlagDefinitions> {
   readonly examples: ReadonlyArray<readonly [purpose: string, commandLine: string]>;
   /** Its own flags. */
   readonly flags: D;
+  /** `false` if what follows its name belongs to another program: it is `rest`, unread. */
+  readonly ownArguments?: false;
+  /** Commands of its own, one of which its first word may name. */
+  readonly subcommands?: readonly CommandEntry[];
   /** `true`, or the release that removes it, once it shall go. */
   readonly deprecated?: true | string;
   /** Whether it goes to a cluster, which takes permissions of its own. */
@@ -48,8 +54,12 @@ export interface Invocation<D extends FlagDefinitions = FlagDefinitions> {
   readonly verbosity: number;
   /** The options that every request to the server takes: `--request-timeout`. Ask anew for each. */
   requestOptions(): { readonly signal?: AbortSignal };
+  /** `--wire`, or what the command's switch says. */
+  wire(): Wire;
   /** The cluster that the global flags and the kubeconfig name. */
   connect(): Promise<Cluster>;
+  /** The way to that cluster, for a command that connects by itself. */
+  access(): Promise<ClusterAccess>;
 }
 
 /** Gives a command's `run` the types of its flags. */

@@ -33,14 +33,39 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./port_forward.ts")).command,
   },
   {
+    name: "cp",
+    summary: "Copy files and directories to and from containers",
+    load: async () => (await import("./cp.ts")).command,
+  },
+  {
     name: "get",
     summary: "Display one or many resources",
     load: async () => (await import("./get.ts")).command,
   },
   {
+    name: "gateway",
+    summary: "Pass any client's requests on to the cluster",
+    load: async () => (await import("./gateway.ts")).command,
+  },
+  {
+    name: "kubectl",
+    summary: "Run kubectl through podwire",
+    load: async () => (await import("./kubectl.ts")).command,
+  },
+  {
+    name: "with",
+    summary: "Run a program with a kubeconfig that leads through podwire",
+    load: async () => (await import("./with.ts")).command,
+  },
+  {
     name: "host",
     summary: "Serve processes of this machine as pods",
     load: async () => (await import("./host.ts")).command,
+  },
+  {
+    name: "relay",
+    summary: "Pass on what comes to a socket to another one",
+    load: async () => (await import("./relay.ts")).command,
   },
   {
     name: "version",

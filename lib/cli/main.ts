@@ -4,7 +4,7 @@
  * @module
  */
 import { readEnvironment } from "../bytes/mod.ts";
-import type { Cluster } from "../client/mod.ts";
+import type { Cluster, Wire } from "../client/mod.ts";
 import { BUILD } from "./build.ts";
 import type { Command } from "./command.ts";
 import { type CommandEntry, COMMANDS, suggest } from "./commands.ts";
@@ -12,7 +12,7 @@ import { findFirstWord, parseArguments, type ParsedArguments, UsageError } from 
 import { accessOptions, GLOBAL_FLAGS, type GlobalFlags, wireOption } from "./global_flags.ts";
 import { parseRequestTimeout } from "./go_values.ts";
 import { commandHeaders, commandHeadersEnabled } from "./headers.ts";
-import { OutputClosedError, writeText } from "./standard_streams.ts";
+import { OutputClosedError, warn, writeText } from "./standard_streams.ts";
 import { readWarnings } from "./warnings.ts";
 
 const PROGRAM = "podwire";
@@ -55,7 +55,12 @@ async function dispatch(args: readonly string[], place: { server?: URL }): Promi
     await writeText(Deno.stdout, globalOptionsHelp());
     return 0;
   }
-  return await runCommand(await findCommand(name).load(), others, place);
+  const command = await findCommand(name).load();
+  const within = command.subcommands ? findFirstWord(others, GLOBAL_FLAGS) : -1;
+  const subcommand = command.subcommands?.find(({ name }) => name === others[within]);
+  if (subcommand) return await runCommand(await subcommand.load(), others.toSpliced(within, 1), place, [name]);
+  if (command.ownArguments !== false) return await runCommand(command, others, place);
+  return await runCommand(command, [...args.slice(0, at), "--", ...args.slice(at + 1)], place);
 }
 
 function findCommand(name: string): CommandEntry {
@@ -70,16 +75,25 @@ function findCommand(name: string): CommandEntry {
 
 async function showHelp(words: readonly string[]): Promise<number> {
   const { commandHelp, programHelp } = await import("./help.ts");
-  const [name] = words;
-  await writeText(Deno.stdout, name === undefined ? programHelp() : commandHelp(await findCommand(name).load()));
+  const [name, within] = words;
+  const command = name === undefined ? undefined : await findCommand(name).load();
+  const subcommand = await command?.subcommands?.find(({ name }) => name === within)?.load();
+  await writeText(Deno.stdout, command ? commandHelp(subcommand ?? command) : programHelp());
   return 0;
 }
 
-async function runCommand(command: Command, args: readonly string[], place: { server?: URL }): Promise<number> {
-  const commandPath = `${PROGRAM} ${command.name}`;
+async function runCommand(
+  command: Command,
+  args: readonly string[],
+  place: { server?: URL },
+  parents: readonly string[] = [],
+): Promise<number> {
+  const path = [...parents, command.name];
+  const commandPath = [PROGRAM, ...path].join(" ");
   const parsed = parseArguments(args, { ...command.flags, ...GLOBAL_FLAGS }, commandPath);
   const globals = parsed.flags as GlobalFlags;
-  if (globals.help) return await showHelp([command.name]);
+  if (globals.help) return await showHelp(path);
+  const wire = () => wireOption(globals, command.webSocketSwitch && readEnvironment(command.webSocketSwitch));
   return await command.run({
     commandPath,
     flags: parsed.flags,
@@ -90,21 +104,27 @@ async function runCommand(command: Command, args: readonly string[], place: { se
       const timeout = parseRequestTimeout(globals["request-timeout"]);
       return timeout > 0 ? { signal: AbortSignal.timeout(timeout) } : {};
     },
+    wire,
     connect: async () => {
-      const cluster = await connect(command, parsed, globals);
+      const cluster = await connect(command, path, parsed, globals, wire());
       place.server = cluster.server;
       return cluster;
+    },
+    access: async () => {
+      const { loadAccess } = await import("../kubeconfig/mod.ts");
+      return await loadAccess({ ...accessOptions(globals), onWarning: (message) => warn(`${message}\n`) });
     },
   });
 }
 
 async function connect(
   command: Command,
+  path: readonly string[],
   { given }: Pick<ParsedArguments<Command["flags"]>, "given">,
   globals: GlobalFlags,
+  wire: Wire,
 ): Promise<Cluster> {
   parseRequestTimeout(globals["request-timeout"]); // What is wrong with it is told before anything is asked.
-  const wire = wireOption(globals, command.webSocketSwitch && readEnvironment(command.webSocketSwitch));
   const { Cluster } = await import("../client/mod.ts");
   const { formatRequest } = globals.v >= 6 ? await import("./request_log.ts") : {};
   const warned = new Set<string>();
@@ -115,7 +135,7 @@ async function connect(
     ...(commandHeadersEnabled(readEnvironment("KUBECTL_COMMAND_HEADERS")) && {
       headers: commandHeaders({
         program: PROGRAM,
-        path: [command.name],
+        path,
         given,
         session: crypto.randomUUID(),
         ...(command.deprecated && { deprecated: command.deprecated }),
@@ -130,13 +150,4 @@ async function connect(
       }
     },
   });
-}
-
-/** Writes at once: what is only queued would be lost at the process's end. */
-function warn(text: string): void {
-  try {
-    Deno.stderr.writeSync(new TextEncoder().encode(text));
-  } catch {
-    // Nobody is left to be told.
-  }
 }

@@ -5,6 +5,8 @@
  */
 import { openSpdyWire, SPDY_PROTOCOLS, WebSocketWire } from "../channels/mod.ts";
 import type { MessageSocket } from "../websocket/mod.ts";
+import type { UploadSource } from "./copy_content.ts";
+import type { CopyOptions, Download, Uploaded, UploadOptions } from "./copy_pod.ts";
 import type { PodObject } from "./objects.ts";
 import { type OpenedWire, type OpenWire, RemoteCommand, type RemoteCommandOptions } from "./remote_command.ts";
 import type { PortForward, PortForwardOptions } from "./port_forward.ts";
@@ -44,7 +46,8 @@ export interface UpgradeOptions {
  *
  * async function unpack(cluster: Cluster, archive: ReadableStream<Uint8Array>): Promise<void> {
  *   const pod = cluster.pod("web-0", { namespace: "shop" });
- *   await using child = await pod.exec(["tar", "x", "-C", "/srv"], { stdin: "piped" }).spawn();
+ *   const tar = pod.exec(["tar", "x", "-C", "/srv"], { stdin: "piped", stdout: "null", stderr: "inherit" });
+ *   await using child = await tar.spawn();
  *   await archive.pipeTo(child.stdin);
  *   const { code } = await child.status;
  *   if (code !== 0) throw new Error(`tar ended with ${code}`);
@@ -101,6 +104,59 @@ export class Pod {
     const { PortForward } = await import("./port_forward.ts");
     const resolve = ({ signal }: { signal: AbortSignal }) => this.get({ signal });
     return await PortForward.open({ resolve, byName: true, connection: this.#connection }, options);
+  }
+
+  /**
+   * Writes a file of a container: staged beside its place, compared with what the container has, and then put there. A
+   * file that is there keeps its inode. After a break it goes on at the byte where it stopped; of a stream, which gives
+   * its bytes once, the last 32 MiB are kept for that.
+   *
+   * @param path Where to; its folder has to be there.
+   * @throws {CopyError} If the container cannot take it or has something else. Its old content is still there then.
+   *
+   * @example
+   * ```ts
+   * import type { Pod } from "@podwire/podwire";
+   *
+   * async function restore(pod: Pod, dump: Blob): Promise<void> {
+   *   const { size, checkedBy } = await pod.upload(dump, "/var/lib/dump.sql", { mode: 0o600 });
+   *   console.log(`${size} bytes, checked by ${checkedBy}`);
+   * }
+   * ```
+   */
+  async upload(source: UploadSource, path: string, options: UploadOptions = {}): Promise<Uploaded> {
+    const { upload } = await import("./copy_pod.ts");
+    return await upload(this, source, path, options);
+  }
+
+  /**
+   * Reads a file of a container. The stream errors, at its end at the latest, unless its bytes are those that
+   * the container has; after a break it goes on at the byte where it stopped.
+   *
+   * @throws {CopyError} If there is no such file.
+   *
+   * @example
+   * ```ts
+   * import type { Pod } from "@podwire/podwire";
+   *
+   * async function save(pod: Pod): Promise<void> {
+   *   const { readable } = await pod.download("/var/log/app.log");
+   *   await readable.pipeTo((await Deno.create("app.log")).writable); // Whole if this resolves.
+   * }
+   * ```
+   */
+  async download(path: string, options: CopyOptions = {}): Promise<Download> {
+    const { download } = await import("./copy_pod.ts");
+    return await download(this, path, options);
+  }
+
+  /**
+   * A tar archive of a file or folder, as the container's own `tar` writes it: its names start with the last part of `path`. The
+   * stream errors unless the archive is whole; after a break it goes on at the byte where it stopped.
+   */
+  async tar(path: string, options: CopyOptions = {}): Promise<ReadableStream<Uint8Array>> {
+    const { tar } = await import("./copy_pod.ts");
+    return tar(this, path, options);
   }
 
   get #path(): string {

@@ -1,0 +1,425 @@
+/**
+ * A tree out of a container, on its way to this machine.
+ *
+ * Nothing in it is trusted: it stays inside of its destination, whatever it says (CVE-2018-1002100, CVE-2019-1002101,
+ * CVE-2019-11246, CVE-2019-11249, CVE-2019-11251). No name leads out, no link does, no file is written through a link, no device is
+ * made; links are made last, when nothing is written any more.
+ *
+ * @module
+ */
+import {
+  type CopyEvent,
+  type FileSum,
+  LARGE_FILE,
+  packArchive,
+  readAll,
+  type SegmentDigest,
+  showName,
+  toText,
+  type TreeEntry,
+  type TreeSource,
+} from "../client/mod.ts";
+import { PodwireError } from "../bytes/mod.ts";
+
+/** How to write a tree. */
+export interface LocalSinkOptions {
+  /** Whether modes, and owners where that is allowed, are kept; times always are. */
+  readonly preserve: boolean;
+  /** Makes a checksum. */
+  readonly digest: () => SegmentDigest;
+  /** Is told of every entry. */
+  readonly onEvent?: ((event: CopyEvent) => void) | undefined;
+  /** Is told of what is left out. */
+  readonly onWarning: (text: string) => void;
+  /** Is asked what to say of a link that leads out. */
+  readonly linkWarning: (destination: string, target: string) => string;
+}
+
+/** A small file in memory. */
+interface Held {
+  readonly entry: TreeEntry;
+  readonly bytes: Uint8Array;
+  readonly sum: FileSum;
+}
+
+/** How much is held in memory until its checksums are known. */
+const HELD_FILES = 2000;
+const HELD_BYTES = 8 * 1024 * 1024;
+
+/** Writes trees to one destination. */
+export class LocalSink {
+  readonly #root: string;
+  readonly #source: TreeSource;
+  readonly #options: LocalSinkOptions;
+  /** Folders below the root that are there and are no links. */
+  readonly #folders = new Set<string>();
+  readonly #files = new Set<string>();
+  readonly #metadata: TreeEntry[] = [];
+  readonly #links: TreeEntry[] = [];
+  readonly #problems: string[] = [];
+  readonly #umask: number;
+  readonly #owner: boolean;
+  #held: Held[] = [];
+  #heldBytes = 0;
+  /** Those before, while their checksums are asked for. */
+  #writing: Promise<void> = Promise.resolve();
+
+  /** A sink for `source` at `root`. */
+  constructor(root: string, source: TreeSource, options: LocalSinkOptions) {
+    this.#root = root;
+    this.#source = source;
+    this.#options = options;
+    this.#umask = Deno.build.os === "windows" ? 0 : Deno.umask();
+    this.#owner = options.preserve && isRoot();
+  }
+
+  /**
+   * Copies everything.
+   *
+   * @returns What was not copied, in words.
+   */
+  async run(): Promise<string[]> {
+    await makeParents(parentOf(this.#root));
+    for await (const entry of this.#source.entries()) await this.#take(entry);
+    await this.#writeHeld();
+    await this.#writing;
+    for (const entry of this.#links) await this.#link(entry);
+    for (const entry of this.#metadata.reverse()) await this.#finishFolder(entry);
+    return this.#problems;
+  }
+
+  async #take(entry: TreeEntry): Promise<void> {
+    const { path, type } = entry;
+    const place = this.#place(path);
+    if (path.startsWith("/") || path.split("/").some((part) => part === "..")) {
+      return this.#options.onWarning(
+        `warning: file ${JSON.stringify(place)} is outside target destination, skipping`,
+      );
+    }
+    if (path.split("/").some((part) => part === "" || part === ".") && path !== "") {
+      return this.#options.onWarning(`warning: skipping ${JSON.stringify(place)}: not a name for a file`);
+    }
+    if (type === "other") {
+      return this.#options.onWarning(`warning: skipping ${JSON.stringify(place)}: not a file, a folder or a link`);
+    }
+    if (type === "symlink" || type === "link") return void this.#links.push(entry);
+    if (type === "directory") {
+      if (await this.#makeFolder(path)) this.#metadata.push(entry);
+      return;
+    }
+    if (path !== "" && !await this.#makeFolder(parentPath(path))) return;
+    if ((entry.size ?? Infinity) >= LARGE_FILE) return await this.#writeLarge(entry);
+    const bytes = await readAll(entry.content!);
+    const digest = this.#options.digest();
+    digest.update(bytes);
+    this.#held.push({ entry, bytes, sum: { path, size: bytes.length, sums: digest.finish() } });
+    this.#heldBytes += bytes.length;
+    if (this.#held.length >= HELD_FILES || this.#heldBytes >= HELD_BYTES) await this.#writeHeld();
+  }
+
+  /** Has the files written that are held, while the next come in. */
+  async #writeHeld(): Promise<void> {
+    const held = this.#held;
+    this.#held = [];
+    this.#heldBytes = 0;
+    await this.#writing;
+    this.#writing = this.#writeAll(held);
+    this.#writing.catch(() => {}); // It is awaited before the next.
+  }
+
+  /** Writes files, once the container says that they are what it has. */
+  async #writeAll(held: readonly Held[]): Promise<void> {
+    const changed = new Set(await this.#source.changed(held.map(({ sum }) => sum)));
+    for (const [i, { entry, bytes, sum }] of held.entries()) {
+      // The connection has to be heard in between: its peer wants an answer to a ping.
+      if (i % 64 === 63) await new Promise((resolve) => setTimeout(resolve));
+      if (changed.has(sum.path)) this.#problem(entry);
+      else await this.#writeSmall(entry, bytes);
+    }
+  }
+
+  async #writeSmall(entry: TreeEntry, bytes: Uint8Array): Promise<void> {
+    const place = this.#place(entry.path);
+    if (toText(entry.path) === undefined) return await this.#writeOdd(entry, bytes);
+    try {
+      Deno.writeFileSync(place, bytes, { createNew: true, mode: this.#mode(entry) });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AlreadyExists)) {
+        // What was written of a new file is of no use.
+        if (!(error instanceof Deno.errors.NotFound)) await removeIfThere(place);
+        throw whyNot(place, error);
+      }
+      return await this.#replace(entry, async (staged) => {
+        await Deno.writeFile(staged, bytes, { createNew: true });
+      });
+    }
+    this.#finishFile(entry, place, true);
+  }
+
+  async #writeLarge(entry: TreeEntry): Promise<void> {
+    const { path, size } = entry;
+    const digest = this.#options.digest();
+    let written = 0;
+    await this.#replace(entry, async (staged, there) => {
+      using file = await Deno.open(staged, { createNew: true, write: true });
+      for await (const block of blocksOf(entry.content!.open(0))) {
+        digest.update(block);
+        this.#source.segmentsRead?.(path, digest.complete);
+        // A hole in a sparse file comes as zeros.
+        if (isZero(block)) await file.seek(block.length, Deno.SeekMode.Current);
+        else for (let at = 0; at < block.length;) at += await file.write(block.subarray(at));
+        written += block.length;
+        this.#options.onEvent?.({ path: showName(path), bytes: written, size, done: false });
+      }
+      await file.truncate(written);
+      const changed = await this.#source.changed([{ path, size: written, sums: digest.finish() }]);
+      if (changed.length > 0) return false;
+      // What is there may be lost with the machine's power, if this is not on its disk by then.
+      if (there) await file.sync();
+      return true;
+    });
+  }
+
+  /**
+   * Stages a file beside its place and puts it there: renamed, if nothing is there; else written into the file that is
+   * there, whose inode stays, and only if that fails put in its stead.
+   */
+  async #replace(entry: TreeEntry, write: (staged: string, there: boolean) => Promise<boolean | void>): Promise<void> {
+    const place = this.#place(entry.path);
+    const there = await lookAt(place, entry.path === "");
+    if (there?.isDirectory) throw new PodwireError(`open ${place}: is a directory`);
+    if (there && !there.isFile && !there.isSymlink) throw new PodwireError(`open ${place}: is not a regular file`);
+    const staged = `${parentOf(place)}/.podwire-${crypto.randomUUID().slice(0, 8)}`;
+    try {
+      if (await write(staged, there !== undefined) === false) return this.#problem(entry);
+      if (toText(entry.path) === undefined) return await this.#writeOdd(entry, await Deno.open(staged));
+      if (there?.isFile) {
+        try {
+          await rewrite(staged, place);
+          return this.#finishFile(entry, place);
+        } catch (error) {
+          this.#options.onWarning(`warning: ${place} cannot be written into and is replaced: ${messageOf(error)}`);
+        }
+      }
+      this.#finishFile(entry, staged);
+      await Deno.rename(staged, place);
+    } catch (error) {
+      throw whyNot(place, error);
+    } finally {
+      await removeIfThere(staged);
+    }
+  }
+
+  /** A file that Deno cannot name is made by this machine's `tar`. */
+  async #writeOdd(entry: TreeEntry, content: Uint8Array | Deno.FsFile): Promise<void> {
+    const { path, mode, mtime, uid, gid, size = 0, type, target } = entry;
+    const header = { name: path, mode: this.#mode({ mode }), mtime, uid, gid, size, type };
+    const archive = await packArchive([{
+      header: { ...header, ...(target !== undefined && { target }) },
+      content: content instanceof Uint8Array ? content : content.readable,
+    }], false);
+    const child = new Deno.Command("tar", { args: ["-xf", "-", "-C", this.#root], stdin: "piped" }).spawn();
+    await archive.pipeTo(child.stdin);
+    const { code } = await child.status;
+    if (code !== 0) throw new PodwireError(`tar could not write ${showName(path)}: exit code ${code}`);
+    this.#files.add(path);
+    this.#tell(entry);
+  }
+
+  async #link(entry: TreeEntry): Promise<void> {
+    const { path, type, target = "" } = entry;
+    const place = this.#place(path);
+    const inside = type === "link" ? this.#files.has(target) : staysInside(path, target);
+    if (!inside) return this.#options.onWarning(this.#options.linkWarning(place, showName(target)));
+    if (path !== "" && !await this.#makeFolder(parentPath(path))) return;
+    if (toText(path) === undefined || toText(target) === undefined) {
+      return await this.#writeOdd(entry, new Uint8Array());
+    }
+    const there = await lookAt(place, false);
+    if (there?.isDirectory) return this.#options.onWarning(this.#options.linkWarning(place, showName(target)));
+    if (there) await Deno.remove(place);
+    if (type === "link") await Deno.link(this.#place(target), place);
+    else {
+      await Deno.symlink(toText(target)!, place);
+      await setLinkTime(place, entry.mtime);
+    }
+    this.#tell(entry);
+  }
+
+  /** Whether the folder is there now, and all that lie above it, and none of them is a link. */
+  async #makeFolder(path: string): Promise<boolean> {
+    if (this.#folders.has(path)) return true;
+    if (path !== "" && !await this.#makeFolder(parentPath(path))) return false;
+    const place = this.#place(path);
+    if (path === "") await this.#makeRoot();
+    else if (toText(path) === undefined) {
+      await this.#writeOdd(
+        { path, type: "directory", mode: 0o755, mtime: Date.now() / 1000, uid: 0, gid: 0, size: 0 },
+        new Uint8Array(),
+      );
+    } else {
+      const there = await lookAt(place, false);
+      if (there?.isSymlink) {
+        this.#options.onWarning(
+          `warning: file ${JSON.stringify(place)} is a link, nothing is written through it, skipping`,
+        );
+        return false;
+      }
+      if (there && !there.isDirectory) throw new PodwireError(`mkdir ${place}: not a directory`);
+      if (!there) await Deno.mkdir(place);
+    }
+    this.#folders.add(path);
+    return true;
+  }
+
+  async #makeRoot(): Promise<void> {
+    const there = await lookAt(this.#root, true);
+    if (there && !there.isDirectory) throw new PodwireError(`mkdir ${this.#root}: not a directory`);
+    if (!there) await Deno.mkdir(this.#root);
+  }
+
+  #finishFile(entry: TreeEntry, place: string, fresh = false): void {
+    const { uid, gid, mtime, path } = entry;
+    if (this.#owner && (uid !== 0 || gid !== 0)) Deno.chownSync(place, uid, gid);
+    const mode = this.#mode(entry);
+    // A new file has its mode by now, but for what the mask took from it.
+    if (this.#options.preserve && (!fresh || (mode & this.#umask) !== 0)) Deno.chmodSync(place, mode);
+    Deno.utimeSync(place, mtime, mtime);
+    this.#files.add(path);
+    this.#tell(entry);
+  }
+
+  async #finishFolder(entry: TreeEntry): Promise<void> {
+    const { path, uid, gid, mtime } = entry;
+    const place = this.#place(path);
+    if (toText(path) === undefined) return await this.#writeOdd(entry, new Uint8Array());
+    if (this.#owner) await Deno.chown(place, uid, gid);
+    if (this.#options.preserve) await Deno.chmod(place, this.#mode(entry));
+    await Deno.utime(place, mtime, mtime);
+  }
+
+  /** Of what a container says, the permissions; it does not get to say who a program runs as. */
+  #mode({ mode }: Pick<TreeEntry, "mode">): number {
+    return this.#options.preserve ? mode & 0o777 : (0o666 | (mode & 0o111)) & ~this.#umask;
+  }
+
+  #place(path: string): string {
+    return path === "" ? this.#root : `${this.#root === "/" ? "" : this.#root}/${showName(path)}`;
+  }
+
+  #problem({ path }: TreeEntry): void {
+    this.#problems.push(`${this.#place(path)} changed while it was copied: not copied`);
+  }
+
+  #tell({ path, size = 0 }: TreeEntry): void {
+    this.#options.onEvent?.({ path: showName(path), bytes: size, size, done: true });
+  }
+}
+
+/**
+ * Whether a symbolic link at `path` stays in the tree. It may go up first, from its folder, which is no link, and then
+ * down: what it meets there stays in the tree by itself. Down and up again (`a/b/..`) leads wherever `a/b` does.
+ */
+function staysInside(path: string, target: string): boolean {
+  if (path === "" || target === "" || target.startsWith("/")) return false;
+  const parts = target.split("/");
+  const up = parts.findIndex((part) => part !== "..");
+  if (up >= 0 && parts.indexOf("..", up) >= 0) return false;
+  return (up < 0 ? parts.length : up) <= path.split("/").length - 1;
+}
+
+function parentPath(path: string): string {
+  return path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "";
+}
+
+function parentOf(place: string): string {
+  const slash = place.lastIndexOf("/");
+  return slash < 0 ? "." : place.slice(0, slash) || "/";
+}
+
+/** Makes a folder and those above it. */
+async function makeParents(place: string): Promise<void> {
+  for (let above = place;; above = parentOf(above)) {
+    const there = await lookAt(above, true);
+    if (there?.isDirectory) break;
+    if (there) throw new PodwireError(`mkdir ${above}: not a directory`);
+    if (above === "/" || above === ".") break;
+  }
+  await Deno.mkdir(place, { recursive: true });
+}
+
+async function lookAt(place: string, follow: boolean): Promise<Deno.FileInfo | undefined> {
+  try {
+    return await (follow ? Deno.stat(place) : Deno.lstat(place));
+  } catch (error) {
+    // Below a file there is nothing either.
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return undefined;
+    throw error;
+  }
+}
+
+/** Writes one file's bytes over another's. */
+async function rewrite(from: string, to: string): Promise<void> {
+  using source = await Deno.open(from);
+  using target = await Deno.open(to, { write: true, truncate: true });
+  const buffer = new Uint8Array(1024 * 1024);
+  for (let n = await source.read(buffer); n !== null; n = await source.read(buffer)) {
+    for (let at = 0; at < n;) at += await target.write(buffer.subarray(at, n));
+  }
+  await target.sync();
+}
+
+async function removeIfThere(place: string): Promise<void> {
+  try {
+    await Deno.remove(place);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+async function setLinkTime(place: string, mtime: number): Promise<void> {
+  const { lutimes } = await import("node:fs/promises");
+  await lutimes(place, mtime, mtime);
+}
+
+/** What is written at once, in bytes: each write costs a thread's wake-up. */
+const BLOCK = 1024 * 1024;
+
+/** Gathers what comes into blocks; a block is valid until the next is asked for. */
+async function* blocksOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const block = new Uint8Array(BLOCK);
+  let filled = 0;
+  for await (const chunk of stream) {
+    for (let at = 0; at < chunk.length;) {
+      const part = chunk.subarray(at, at + BLOCK - filled);
+      block.set(part, filled);
+      filled += part.length;
+      at += part.length;
+      if (filled < BLOCK) break;
+      yield block;
+      filled = 0;
+    }
+  }
+  if (filled > 0) yield block.subarray(0, filled);
+}
+
+function isZero(bytes: Uint8Array): boolean {
+  return bytes[0] === 0 && bytes[bytes.length >> 1] === 0 && bytes.every((byte) => byte === 0);
+}
+
+function isRoot(): boolean {
+  try {
+    return Deno.uid() === 0;
+  } catch {
+    return false; // Deno may not tell: then owners stay this user's.
+  }
+}
+
+function whyNot(place: string, error: unknown): unknown {
+  if (error instanceof PodwireError || !(error instanceof Error) || !("code" in error)) return error;
+  return new PodwireError(`${place}: ${error.message}`, { cause: error });
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

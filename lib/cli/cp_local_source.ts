@@ -1,0 +1,168 @@
+/**
+ * A tree of this machine, on its way into a container.
+ *
+ * @module
+ */
+import {
+  type Content,
+  type FileSum,
+  fromText,
+  readArchive,
+  toText,
+  type TreeEntry,
+  type TreeSource,
+} from "../client/mod.ts";
+import { baseName } from "./cp_spec.ts";
+
+/** What one read from a file brings, in bytes. */
+const CHUNK = 256 * 1024;
+
+/** The file or folder `path` of this machine. Symbolic links are entries, and not followed. */
+export class LocalSource implements TreeSource {
+  readonly #path: string;
+  /** The first name of each file that has several. */
+  readonly #names = new Map<string, string>();
+  /** When the files were changed that are being copied. */
+  readonly #times = new Map<string, number>();
+
+  /** A tree; nothing is read yet. */
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  entries(): AsyncIterable<TreeEntry> {
+    return this.#walk(this.#path, "");
+  }
+
+  changed(files: readonly FileSum[]): Promise<string[]> {
+    const changed = files.filter(({ path, size }) => {
+      const known = this.#times.get(path);
+      this.#times.delete(path);
+      if (known === undefined) return false; // It came out of `tar`, which has checked that.
+      const info = Deno.lstatSync(place(this.#path, toText(path)!));
+      return info.size !== size || (info.mtime?.getTime() ?? 0) !== known;
+    });
+    return Promise.resolve(changed.map(({ path }) => path));
+  }
+
+  async *#walk(path: string, name: string): AsyncGenerator<TreeEntry> {
+    // Small calls, and many: a thread's wake-up would cost more than they do.
+    const info = Deno.lstatSync(path);
+    const base = {
+      path: fromText(name),
+      mode: (info.mode ?? (info.isDirectory ? 0o755 : 0o644)) & 0o7777,
+      mtime: (info.mtime?.getTime() ?? 0) / 1000,
+      uid: info.uid ?? 0,
+      gid: info.gid ?? 0,
+      size: 0,
+    };
+    if (info.isSymlink) yield { ...base, type: "symlink", target: fromText(Deno.readLinkSync(path)) };
+    else if (info.isFile) yield this.#file(path, base, info);
+    else if (info.isDirectory) {
+      yield { ...base, type: "directory" };
+      yield* this.#folder(path, name);
+    } else yield { ...base, type: "other" };
+  }
+
+  async *#folder(path: string, name: string): AsyncGenerator<TreeEntry> {
+    const names: string[] = [];
+    const odd = new Set<string>();
+    for (const entry of Deno.readDirSync(path)) {
+      if (isOdd(place(path, entry.name), entry)) odd.add(entry.name);
+      else names.push(entry.name);
+    }
+    for (const entry of names.sort()) yield* this.#walk(place(path, entry), name ? `${name}/${entry}` : entry);
+    if (odd.size > 0) yield* oddEntries(path, fromText(name), odd);
+  }
+
+  #file(path: string, base: Omit<TreeEntry, "type">, info: Deno.FileInfo): TreeEntry {
+    if ((info.nlink ?? 1) > 1) {
+      const id = `${info.dev}:${info.ino}`;
+      const target = this.#names.get(id);
+      if (target !== undefined) return { ...base, type: "link", target };
+      this.#names.set(id, base.path);
+    }
+    this.#times.set(base.path, info.mtime?.getTime() ?? 0);
+    // A hole of less than this is not worth a word.
+    const sparse = (info.blocks ?? 0) * 512 + 64 * 1024 < info.size && info.blocks !== null;
+    const content: Content = {
+      size: info.size,
+      sparse,
+      open: (offset) => readFrom(path, offset),
+      bytes: () => Promise.resolve(Deno.readFileSync(path)),
+    };
+    return { ...base, type: "file", size: info.size, content };
+  }
+}
+
+function place(folder: string, name: string): string {
+  if (name === "") return folder;
+  return folder.endsWith("/") ? folder + name : `${folder}/${name}`;
+}
+
+/** A file's bytes from `offset` on. */
+export function readFrom(path: string, offset: number): ReadableStream<Uint8Array> {
+  let file: Deno.FsFile | undefined;
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      if (!file) {
+        file = await Deno.open(path);
+        await file.seek(offset, Deno.SeekMode.Start);
+      }
+      const buffer = new Uint8Array(CHUNK);
+      const n = await file.read(buffer);
+      if (n !== null) return controller.enqueue(buffer.subarray(0, n));
+      file.close();
+      controller.close();
+    },
+    cancel: () => file?.close(),
+  }, { highWaterMark: 0 });
+}
+
+/** Whether Deno cannot name the entry, or what its link holds: it takes names for UTF-8, and shows others as what they are not. */
+function isOdd(path: string, entry: Deno.DirEntry): boolean {
+  try {
+    if (entry.isSymlink) Deno.readLinkSync(path);
+    else if (entry.name.includes("\ufffd")) Deno.lstatSync(path);
+    return false;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.InvalidData) return true;
+    throw error;
+  }
+}
+
+/** What Deno cannot name in a folder, by this machine's `tar`. */
+async function* oddEntries(folder: string, name: string, odd: ReadonlySet<string>): AsyncGenerator<TreeEntry> {
+  const child = new Deno.Command("tar", {
+    args: ["--format=gnu", "-cf", "-", "-C", folder, "."],
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  for await (const { header, content } of readArchive(child.stdout)) {
+    const path = header.name.replace(/^\.\//, "").replace(/\/$/, "");
+    const first = path.split("/")[0]!;
+    const text = toText(first);
+    if (text !== undefined && !odd.has(text)) continue;
+    const { target, ...rest } = header;
+    const bytes = header.type === "file" ? await readWhole(content, header.size) : undefined;
+    const inside = (path: string) => name ? `${name}/${path}` : path;
+    yield {
+      ...rest,
+      path: inside(path),
+      ...(target !== undefined && { target: header.type === "link" ? inside(target.replace(/^\.\//, "")) : target }),
+      ...(bytes && { content: { size: bytes.length, open: (at) => ReadableStream.from([bytes.subarray(at)]) } }),
+    };
+  }
+  const { code } = await child.status;
+  if (code !== 0) throw new Error(`tar could not read ${baseName(folder)}: exit code ${code}`);
+}
+
+async function readWhole(content: AsyncIterable<Uint8Array>, size: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(size);
+  let at = 0;
+  for await (const chunk of content) {
+    bytes.set(chunk, at);
+    at += chunk.length;
+  }
+  return bytes;
+}

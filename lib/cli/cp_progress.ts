@@ -1,0 +1,157 @@
+/**
+ * How far a copy is: bars on a terminal, a line a file, or JSON, on stderr.
+ *
+ * @module
+ */
+import type { CopyEvent } from "../client/mod.ts";
+import { UsageError } from "./flags.ts";
+
+/** How to show it. */
+export const PROGRESS_MODES = ["auto", "bar", "json", "none"] as const;
+
+/** Between two pictures of the same copy, in milliseconds. */
+const INTERVAL = 100;
+
+/** The width of a bar, in characters, and how many of them are shown. */
+const WIDTH = 24;
+const BARS = 5;
+
+/** Shows how far one run of `podwire cp` is. */
+export class Progress implements Disposable {
+  readonly #mode: "bar" | "json" | "none";
+  readonly #lines: boolean;
+  readonly #write: (text: string) => void;
+  readonly #now: () => number;
+  readonly #started: number;
+  /** The files that are on their way. */
+  readonly #active = new Map<string, CopyEvent>();
+  #files = 0;
+  #bytes = 0;
+  #shown = -Infinity;
+  #drawn = 0;
+
+  /**
+   * @param mode What `--progress` says.
+   * @param options.lines Whether each file gets a line when it is done.
+   * @param options.terminal Whether `write` leads to a terminal.
+   * @throws {UsageError} If the mode is none of {@linkcode PROGRESS_MODES}.
+   */
+  constructor(
+    mode: string,
+    { lines, terminal, write, now = () => performance.now() }: {
+      readonly lines: boolean;
+      readonly terminal: boolean;
+      readonly write: (text: string) => void;
+      readonly now?: () => number;
+    },
+  ) {
+    const known = PROGRESS_MODES.find((name) => name === mode);
+    if (!known) {
+      throw new UsageError(`--progress must be one of ${PROGRESS_MODES.join(", ")}, not ${JSON.stringify(mode)}`);
+    }
+    this.#mode = known === "auto" ? (terminal ? "bar" : "none") : known;
+    this.#lines = lines;
+    this.#write = write;
+    this.#now = now;
+    this.#started = now();
+  }
+
+  /** Takes what happens to a file; `name` is what to call it. */
+  update(event: CopyEvent, name: string): void {
+    const { done, bytes, size } = event;
+    if (done) {
+      this.#active.delete(name);
+      this.#files++;
+      this.#bytes += bytes;
+    } else this.#active.set(name, event);
+    if (this.#mode === "json") {
+      if (done || this.#due()) this.#json({ path: name, bytes, ...(size !== undefined && { size }), done });
+      return;
+    }
+    if (done && this.#lines) {
+      this.#erase();
+      this.#write(`${name} (${formatBytes(bytes)})\n`);
+    }
+    if (this.#mode === "bar" && this.#due()) this.#draw();
+  }
+
+  /** Writes a line among the bars. */
+  note(text: string): void {
+    this.#erase();
+    this.#write(`${text}\n`);
+  }
+
+  /** Shows how it ended. */
+  [Symbol.dispose](): void {
+    this.#active.clear();
+    if (this.#mode === "bar" && this.#files > 0) {
+      this.#draw();
+      this.#drawn = 0;
+    }
+    if (this.#mode === "json") this.#json({ files: this.#files, bytes: this.#bytes, seconds: this.#seconds });
+  }
+
+  get #seconds(): number {
+    return (this.#now() - this.#started) / 1000;
+  }
+
+  #due(): boolean {
+    const now = this.#now();
+    if (now - this.#shown < INTERVAL) return false;
+    this.#shown = now;
+    return true;
+  }
+
+  #json(value: unknown): void {
+    this.#write(`${JSON.stringify(value)}\n`);
+  }
+
+  #draw(): void {
+    this.#erase();
+    const moving = [...this.#active].slice(0, BARS);
+    const rate = (this.#bytes + sum(this.#active.values())) / Math.max(this.#seconds, 0.001);
+    const lines = moving.map(([name, { bytes, size }]) => fileLine(name, bytes, size, rate));
+    const total = this.#bytes + sum(this.#active.values());
+    lines.push(`${this.#files} files, ${formatBytes(total)}, ${formatBytes(rate)}/s, ${formatTime(this.#seconds)}`);
+    this.#write(lines.map((line) => `${line}\n`).join(""));
+    this.#drawn = lines.length;
+  }
+
+  #erase(): void {
+    if (this.#drawn > 0) this.#write(`\x1b[${this.#drawn}A\x1b[J`);
+    this.#drawn = 0;
+  }
+}
+
+function sum(events: Iterable<CopyEvent>): number {
+  let total = 0;
+  for (const { bytes } of events) total += bytes;
+  return total;
+}
+
+function fileLine(name: string, bytes: number, size: number | undefined, rate: number): string {
+  const short = name.replaceAll(/\p{Cc}/gu, "?").slice(-40).padEnd(40);
+  if (!size) return `${short} ${formatBytes(bytes)}`;
+  const share = Math.min(1, bytes / size);
+  const bar = "#".repeat(Math.round(share * WIDTH)).padEnd(WIDTH, ".");
+  const left = rate > 0 ? formatTime((size - bytes) / rate) : "?";
+  return `${short} [${bar}] ${Math.floor(share * 100)}% of ${formatBytes(size)}, ${left} left`;
+}
+
+/** Bytes for a person: `1.5 MiB`. */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let value = bytes;
+  let unit = 0;
+  for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024;
+  return `${unit === 0 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** Seconds for a person: `1m05s`. */
+export function formatTime(seconds: number): string {
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole}s`;
+  return whole < 3600
+    ? `${Math.floor(whole / 60)}m${String(whole % 60).padStart(2, "0")}s`
+    : `${Math.floor(whole / 3600)}h${String(Math.floor(whole % 3600 / 60)).padStart(2, "0")}m`;
+}

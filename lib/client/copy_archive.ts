@@ -1,0 +1,190 @@
+/**
+ * Tar archives, by two libraries: `tar-stream` reads names in any encoding, so that none of their bytes is lost, but writes long or
+ * foreign ones in pax headers only, which busybox does not know; `modern-tar` writes GNU's, which every `tar` knows, but
+ * reads UTF-8 only.
+ *
+ * @module
+ */
+import { bytesOf, fromText } from "./copy_names.ts";
+import { CopyError } from "./copy_error.ts";
+import type { EntryType } from "./copy_tree.ts";
+
+/** What an archive says of an entry. */
+export interface ArchiveHeader {
+  /** Its name, a byte string. */
+  readonly name: string;
+  /** What it is. */
+  readonly type: EntryType;
+  /** Its permissions. */
+  readonly mode: number;
+  /** Seconds since 1970. */
+  readonly mtime: number;
+  /** The number of its owner. */
+  readonly uid: number;
+  /** The number of its group. */
+  readonly gid: number;
+  /** Bytes of content. */
+  readonly size: number;
+  /** What a link leads to, a byte string. */
+  readonly target?: string;
+}
+
+/** An entry that is read. */
+export interface ArchiveEntry {
+  /** What the archive says of it. */
+  readonly header: ArchiveHeader;
+  /** Its content, once. */
+  readonly content: AsyncIterable<Uint8Array>;
+}
+
+/** Reads an archive. What is not read of an entry is skipped. */
+export async function* readArchive(archive: ReadableStream<Uint8Array>): AsyncGenerator<ArchiveEntry> {
+  const { default: tar } = await import("tar-stream") as unknown as TarStream;
+  const extract = tar.extract({ filenameEncoding: "latin1" });
+  const reader = archive.getReader();
+  const pumped = (async () => {
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return extract.end();
+        if (!extract.write(value)) {
+          await new Promise<void>((resolve) => {
+            const go = () => {
+              extract.off("drain", go);
+              extract.off("close", go);
+              resolve();
+            };
+            extract.on("drain", go);
+            extract.on("close", go);
+          });
+        }
+      }
+    } catch (error) {
+      extract.destroy(error as Error);
+    }
+  })();
+  try {
+    for await (const entry of extract) {
+      yield { header: readHeader(entry.header), content: entry };
+      entry.resume();
+    }
+  } finally {
+    extract.destroy();
+    await reader.cancel().catch(() => {}); // Its end, or what broke it, has been seen.
+    await pumped;
+  }
+}
+
+/** What is used of `tar-stream`, which brings no types. */
+interface TarStream {
+  readonly default: { extract(options: { filenameEncoding: string }): Extract };
+}
+
+interface Extract extends AsyncIterable<AsyncIterable<Uint8Array> & { readonly header: Headers; resume(): void }> {
+  write(data: Uint8Array): boolean;
+  end(): void;
+  destroy(error?: Error): void;
+  on(event: "drain" | "close", listener: () => void): void;
+  off(event: "drain" | "close", listener: () => void): void;
+}
+
+interface Headers {
+  readonly name: string;
+  readonly type: string | null;
+  readonly linkname: string | null;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number;
+  readonly mtime: Date;
+  readonly pax: Readonly<Record<string, string>> | null;
+}
+
+const TYPES: Readonly<Record<string, EntryType>> = {
+  "file": "file",
+  "contiguous-file": "file",
+  "directory": "directory",
+  "symlink": "symlink",
+  "link": "link",
+};
+
+function readHeader(header: Headers): ArchiveHeader {
+  const pax = header.pax ?? {};
+  const target = pax.linkpath === undefined ? header.linkname ?? undefined : fromPax(pax.linkpath);
+  return {
+    name: pax.path === undefined ? header.name : fromPax(pax.path),
+    type: TYPES[header.type ?? ""] ?? "other",
+    mode: header.mode & 0o7777,
+    mtime: pax.mtime === undefined ? header.mtime.getTime() / 1000 : Number(pax.mtime),
+    uid: Number(pax.uid ?? header.uid),
+    gid: Number(pax.gid ?? header.gid),
+    size: header.size,
+    ...(target !== undefined && { target }),
+  };
+}
+
+/** The library has read it as UTF-8 by now. */
+function fromPax(name: string): string {
+  if (name.includes("\ufffd")) throw new CopyError(`the container's tar wrote a name that cannot be read: ${name}`);
+  return fromText(name);
+}
+
+/** An entry to be written, with its content. */
+export interface PackedEntry {
+  /** What to say of it. */
+  readonly header: ArchiveHeader;
+  /** Its bytes. */
+  readonly content?: Uint8Array | ReadableStream<Uint8Array>;
+}
+
+/** Writes an archive. `precise` keeps fractions of a second, in pax headers: for a `tar` that knows them. */
+export async function packArchive(
+  entries: AsyncIterable<PackedEntry> | Iterable<PackedEntry>,
+  precise: boolean,
+): Promise<ReadableStream<Uint8Array>> {
+  const { createTarPacker } = await import("modern-tar");
+  const { readable, controller } = createTarPacker();
+  const add = async (header: Parameters<typeof controller.add>[0], content?: PackedEntry["content"]) => {
+    const sink = controller.add(header);
+    if (content instanceof ReadableStream) return await content.pipeTo(sink);
+    const writer = sink.getWriter();
+    if (content && content.length > 0) await writer.write(content);
+    await writer.close();
+  };
+  void (async () => {
+    try {
+      for await (const { header, content } of entries) {
+        const { name, type, mode, uid, gid, size, target } = header;
+        const mtime = Math.max(0, header.mtime);
+        if (!isPlain(name)) await add(longHeader("gnu-long-name", name), bytesOf(`${name}\0`));
+        if (target !== undefined && !isPlain(target)) {
+          await add(longHeader("gnu-long-link-name", target), bytesOf(`${target}\0`));
+        }
+        await add({
+          name: isPlain(name) ? name : "podwire",
+          type: type === "other" ? "file" : type,
+          mode,
+          size,
+          uid,
+          gid,
+          mtime: new Date(Math.floor(mtime) * 1000),
+          ...(target !== undefined && { linkname: isPlain(target) ? target : "podwire" }),
+          ...(precise && mtime % 1 !== 0 && { pax: { mtime: mtime.toFixed(9) } }),
+        }, content);
+      }
+      controller.finalize();
+    } catch (error) {
+      controller.error(error);
+    }
+  })();
+  return readable;
+}
+
+/** Whether a name fits into a header as it is. */
+function isPlain(name: string): boolean {
+  return name.length <= 100 && !/[\x80-\xff]/.test(name);
+}
+
+function longHeader<T extends "gnu-long-name" | "gnu-long-link-name">(type: T, name: string) {
+  return { name: "././@LongLink", type, size: name.length + 1, mtime: new Date(0) };
+}

@@ -1,0 +1,100 @@
+/**
+ * What is copied into a container: bytes that can be read again from where a copy broke off.
+ *
+ * @module
+ */
+import { CopyError } from "./copy_error.ts";
+
+/** A source of bytes. */
+export interface Content {
+  /** How many, if that is known. */
+  readonly size?: number | undefined;
+  /** Whether it has holes worth keeping. */
+  readonly sparse?: boolean;
+  /** Whether it can be opened only once, at 0. */
+  readonly once?: boolean;
+  /** Reads from `offset` on. Ends what was read before. */
+  open(offset: number): ReadableStream<Uint8Array>;
+  /** Reads all of it at once, instead. */
+  bytes?(): Promise<Uint8Array>;
+}
+
+/** What {@linkcode Pod.upload} takes. */
+export type UploadSource = ReadableStream<Uint8Array> | Blob | Uint8Array | Content;
+
+/** `source` as something that can be read again. */
+export function contentOf(source: UploadSource): Content {
+  if (source instanceof ReadableStream) return new StreamContent(source);
+  if (source instanceof Blob) return { size: source.size, open: (offset) => source.slice(offset).stream() };
+  if (source instanceof Uint8Array) return contentOf(new Blob([new Uint8Array(source)]));
+  return source.once ? new StreamContent(source.open(0), source.size) : source;
+}
+
+/** How much of a stream is kept after it was sent, in bytes: more than all buffers on the way to a container hold. */
+const KEPT = 32 * 1024 * 1024;
+
+/** A stream, which gives its bytes once: the last of them are kept, for those that are lost on the way. */
+class StreamContent implements Content {
+  readonly size: number | undefined;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  #kept: Uint8Array[] = [];
+  /** Where what is kept starts, and where it ends. */
+  #start = 0;
+  #end = 0;
+  #turn = 0;
+  #reading: Promise<boolean> | undefined;
+
+  constructor(stream: ReadableStream<Uint8Array>, size?: number) {
+    this.size = size;
+    this.#reader = stream.getReader();
+  }
+
+  open(offset: number): ReadableStream<Uint8Array> {
+    if (offset < this.#start || offset > this.#end) {
+      throw new CopyError(
+        `cannot go on at byte ${offset}: of this stream only the bytes from ${this.#start} on are kept. ` +
+          "Copy from a file instead",
+      );
+    }
+    const turn = ++this.#turn;
+    let at = offset;
+    return new ReadableStream<Uint8Array>({
+      pull: async (controller) => {
+        while (at === this.#end) {
+          this.#reading ??= this.#read();
+          const more = await this.#reading;
+          if (turn !== this.#turn) return controller.error(new CopyError("the stream is read elsewhere by now"));
+          if (!more) return controller.close();
+        }
+        const chunk = this.#at(at);
+        at += chunk.length;
+        controller.enqueue(chunk);
+      },
+    }, { highWaterMark: 0 });
+  }
+
+  /** Reads a chunk; whether there was one. */
+  async #read(): Promise<boolean> {
+    const { done, value } = await this.#reader.read();
+    if (done) return false; // And for ever: the promise stays.
+    this.#kept.push(value);
+    this.#end += value.length;
+    while (this.#end - this.#start - this.#kept[0]!.length > KEPT) this.#start += this.#kept.shift()!.length;
+    this.#reading = undefined;
+    return true;
+  }
+
+  #at(offset: number): Uint8Array {
+    let start = this.#start;
+    for (const chunk of this.#kept) {
+      if (offset < start + chunk.length) return chunk.subarray(offset - start);
+      start += chunk.length;
+    }
+    throw new CopyError("the stream has no such byte");
+  }
+}
+
+/** All of `content`, which is small. */
+export async function readAll(content: Content): Promise<Uint8Array> {
+  return content.bytes ? await content.bytes() : new Uint8Array(await new Response(content.open(0)).arrayBuffer());
+}

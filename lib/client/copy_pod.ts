@@ -1,0 +1,169 @@
+/**
+ * Single files and archives, for {@linkcode Pod}: what its `upload`, `download` and `tar` do.
+ *
+ * @module
+ */
+import { SegmentDigest } from "./copy_check.ts";
+import { contentOf, type UploadSource } from "./copy_content.ts";
+import type { SumTool } from "./copy_digest.ts";
+import { CopyError } from "./copy_error.ts";
+import { packingOf, receiveArchive } from "./copy_receive.ts";
+import { ContainerShell, type CopyPlace } from "./copy_shell.ts";
+import { sendTree } from "./copy_sink.ts";
+import { PodSource } from "./copy_source.ts";
+import type { FileSum, TreeEntry } from "./copy_tree.ts";
+import type { Pod } from "./pod.ts";
+
+/** How to copy. */
+export interface CopyOptions {
+  /** The container; without it the server takes the pod's only one. */
+  readonly container?: string;
+  /** How many breaks of the connection to survive while no byte passes; negative for any number. Default 10. */
+  readonly retries?: number;
+  /** Ends the copy: what was at its destination stays. */
+  readonly signal?: AbortSignal;
+  /** Is told how many bytes have been copied; fewer than before after a break. */
+  readonly onProgress?: (bytes: number) => void;
+}
+
+/** How to upload a file. */
+export interface UploadOptions extends CopyOptions {
+  /** Its permissions. Default 0o644. */
+  readonly mode?: number;
+  /** When it was changed. Default: now. */
+  readonly mtime?: Date;
+}
+
+/** A file that was uploaded. */
+export interface Uploaded {
+  /** Its size in bytes. */
+  readonly size: number;
+  /** By what it was compared with what the container has: its SHA-256, the CRC of POSIX and its size, or its size alone. */
+  readonly checkedBy: SumTool;
+}
+
+/** A file that is being downloaded. */
+export interface Download {
+  /** Its bytes. It errors, at the latest at its end, unless they are what the container has. */
+  readonly readable: ReadableStream<Uint8Array>;
+  /** Its size in bytes. */
+  readonly size: number;
+  /** Its permissions. */
+  readonly mode: number;
+  /** When it was changed. */
+  readonly mtime: Date;
+  /** By what it is compared with what the container has. */
+  readonly checkedBy: SumTool;
+}
+
+/** `options` as a place to copy to or from. */
+export function placeOf(pod: Pod, { container, retries = 10, signal }: CopyOptions): CopyPlace {
+  return { pod, container, retries, signal };
+}
+
+/** See {@linkcode Pod.upload}. */
+export async function upload(
+  pod: Pod,
+  source: UploadSource,
+  path: string,
+  { mode = 0o644, mtime = new Date(), ...options }: UploadOptions,
+): Promise<Uploaded> {
+  const place = placeOf(pod, options);
+  const content = contentOf(source);
+  const shell = await ContainerShell.open(place);
+  try {
+    const entry: TreeEntry = {
+      path: "",
+      type: "file",
+      mode,
+      mtime: mtime.getTime() / 1000,
+      uid: 0,
+      gid: 0,
+      size: content.size,
+      content,
+    };
+    let size = 0;
+    await sendTree(
+      place,
+      shell,
+      {
+        entries: () => ReadableStream.from([entry]),
+        changed: () => Promise.resolve([]),
+      },
+      path,
+      {
+        preserve: true,
+        jobs: 1,
+        onEvent: ({ bytes }) => {
+          size = bytes;
+          options.onProgress?.(bytes);
+        },
+      },
+    );
+    return { size, checkedBy: shell.sum };
+  } finally {
+    shell.close();
+  }
+}
+
+/** See {@linkcode Pod.download}. */
+export async function download(pod: Pod, path: string, options: CopyOptions): Promise<Download> {
+  const place = placeOf(pod, options);
+  const shell = await ContainerShell.open(place);
+  const source = new PodSource(place, shell, path);
+  const entries = source.entries();
+  const end = async () => {
+    shell.close();
+    await entries.return(undefined);
+  };
+  try {
+    const { value: entry } = await entries.next();
+    if (!entry) throw source.failure ?? new CopyError(`${path} is not there`);
+    if (entry.type !== "file" || entry.path !== "") throw new CopyError(`${path} is no file, but a ${entry.type}`);
+    const digest = new SegmentDigest(() => shell.digest(), shell.segment);
+    const reader = entry.content!.open(0).getReader();
+    let size = 0;
+    const readable = new ReadableStream({
+      type: "bytes",
+      async pull(controller) {
+        try {
+          const { done, value } = await reader.read();
+          if (!done) {
+            digest.update(value);
+            source.segmentsRead("", digest.complete);
+            size += value.length;
+            options.onProgress?.(size);
+            return controller.enqueue(new Uint8Array(value));
+          }
+          const file: FileSum = { path: "", size, sums: digest.finish() };
+          if ((await source.changed([file])).length > 0) {
+            throw new CopyError(`${path} in the container is not what was received, or has changed meanwhile`);
+          }
+          await end();
+          controller.close();
+        } catch (error) {
+          await end();
+          throw error;
+        }
+      },
+      cancel: end,
+    }, { highWaterMark: 0 });
+    const { mode, mtime } = entry;
+    return { readable, size: entry.size ?? 0, mode, mtime: new Date(mtime * 1000), checkedBy: shell.sum };
+  } catch (error) {
+    await end();
+    throw error;
+  }
+}
+
+/** See {@linkcode Pod.tar}. */
+export function tar(pod: Pod, path: string, options: CopyOptions): ReadableStream<Uint8Array> {
+  let failure: CopyError | undefined;
+  return receiveArchive(placeOf(pod, options), packingOf(path), (error) => failure = error).pipeThrough(
+    new TransformStream<Uint8Array, Uint8Array>({
+      flush() {
+        if (failure) throw failure;
+      },
+    }),
+  );
+}

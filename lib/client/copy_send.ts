@@ -1,0 +1,148 @@
+/**
+ * One file's bytes into a container.
+ *
+ * They are written at their own place of a staged file, so that a copy that broke goes on at the byte where it
+ * stopped, and so that what an attempt before it still writes does no harm: those are the same bytes. The command keeps its stdout open to the end:
+ * containerd closes stdin with it.
+ *
+ * @module
+ */
+import { StdinClosedError } from "../channels/mod.ts";
+import { FileCheck, SegmentDigest } from "./copy_check.ts";
+import type { Content } from "./copy_content.ts";
+import { CopyError } from "./copy_error.ts";
+import { fromText, quote } from "./copy_names.ts";
+import { type ContainerShell, type CopyPlace, retriesOf, toolError } from "./copy_shell.ts";
+import type { FileSum } from "./copy_tree.ts";
+
+/** `$1` the file, `$2` the byte to start at, `$3` the writer. Without `dd` the only start is 0. */
+const WRITE = `exec 3>&1 1<>"$1" || exit 1
+if [ "$2" != 0 ]; then dd bs=1 seek="$2" count=0 conv=notrunc </dev/null || exit 1; fi
+if [ "$3" = sparse ]; then dd bs=65536 iflag=fullblock conv=notrunc,sparse; else cat; fi || exit 1
+echo done >&3`;
+
+/** What was sent: how many bytes, and their checksums. */
+export type Sent = Omit<FileSum, "path">;
+
+/** What may be on its way to a file, in bytes: so far behind what was sent it is worth a look. */
+const ON_THE_WAY = 8 * 1024 * 1024;
+
+/**
+ * Writes `content` to the file `path`, which is there or not, and checks it.
+ *
+ * @param path A path, as text.
+ * @param onBytes Is told how many bytes of the file have been sent, a smaller number after a break.
+ * @throws {CopyError} If the container cannot take it, or does not have what was sent.
+ */
+export async function sendFile(
+  place: CopyPlace,
+  shell: ContainerShell,
+  content: Content,
+  path: string,
+  onBytes: (sent: number) => void = () => {},
+): Promise<Sent> {
+  const retries = retriesOf(place);
+  const digest = new SegmentDigest(() => shell.digest(), shell.segment);
+  const sparse = content.sparse === true && shell.tools.gnuDd;
+  const name = fromText(path);
+  const check = new FileCheck(shell, name);
+  let hashed = 0;
+  let sent = 0;
+  let begun = 0;
+  const take = (chunk: Uint8Array) => {
+    const known = hashed - sent; // Sent before, and lost.
+    if (known < chunk.length) digest.update(chunk.subarray(Math.max(0, known)));
+    sent += chunk.length;
+    hashed = Math.max(hashed, sent);
+    const there = Math.floor((sent - ON_THE_WAY) / shell.segment);
+    // With holes it is as long as it should be only in the end.
+    if (there > begun && !sparse) check.begin(digest.complete.slice(0, begun = there));
+    onBytes(sent);
+  };
+  for (let offset = 0;;) {
+    try {
+      await writeOnce(place, content.open(offset), path, { offset, sparse }, take);
+      break;
+    } catch (error) {
+      if (error instanceof ReadError) throw error.cause;
+      await retries.wait(error);
+    }
+    // Behind a hole nobody knows how far the last attempt came.
+    const arrived = shell.tools.has.has("dd") && !sparse ? Math.min(await shell.size(name), hashed) : 0;
+    if (arrived > offset) retries.progressed();
+    offset = sent = arrived;
+    onBytes(sent);
+  }
+  if (sparse) await shell.must(`dd bs=1 seek=${sent} count=0 of=${quote(name)} 2>/dev/null`); // A hole at the end.
+  const sums = digest.finish();
+  if (!await check.holds(sums, sent, true)) {
+    throw new CopyError(`${path} in the container is not what was sent: its size or its ${shell.sum} differs`);
+  }
+  return { size: sent, sums };
+}
+
+/** The local side failed: no reason to try again. */
+class ReadError extends Error {}
+
+async function writeOnce(
+  { pod, container, signal }: CopyPlace,
+  data: ReadableStream<Uint8Array>,
+  path: string,
+  { offset, sparse }: { readonly offset: number; readonly sparse: boolean },
+  take: (chunk: Uint8Array) => void,
+): Promise<void> {
+  const child = await pod.exec(["sh", "-c", WRITE, "sh", path, String(offset), sparse ? "sparse" : "whole"], {
+    stdin: "piped",
+    ...(container && { container }),
+    ...(signal && { signal }),
+  }).spawn();
+  try {
+    const [written, stdout, stderr] = await Promise.all([
+      pour(data, child.stdin, take),
+      new Response(child.stdout).text(),
+      new Response(child.stderr).text(),
+    ]);
+    const { code } = await child.status;
+    if (code !== 0) throw new CopyError(`${path}: ${toolError(fromText(stderr), code)}`, { code });
+    if (!written || !stdout.endsWith("done\n")) throw new CopyError(`${path}: the container took no more bytes`);
+  } finally {
+    child.close();
+  }
+}
+
+/** Writes everything, and shows each chunk to `take` first; `false` if the command took no more, which its status explains. */
+export async function pour(
+  data: ReadableStream<Uint8Array>,
+  sink: WritableStream<Uint8Array>,
+  take: (chunk: Uint8Array) => void,
+): Promise<boolean> {
+  const reader = data.getReader();
+  const writer = sink.getWriter();
+  writer.closed.catch(() => {}); // A write says so too.
+  try {
+    for (;;) {
+      const { done, value } = await read(reader, writer);
+      if (done) break;
+      take(value);
+      await writer.write(value);
+    }
+    await writer.close();
+    return true;
+  } catch (error) {
+    reader.cancel(error).catch(() => {}); // It is the writing that failed, or the reading has said so.
+    if (error instanceof StdinClosedError) return false;
+    throw error;
+  }
+}
+
+async function read(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  writer: WritableStreamDefaultWriter<Uint8Array>,
+): Promise<ReadableStreamReadResult<Uint8Array>> {
+  try {
+    return await reader.read();
+  } catch (cause) {
+    await writer.abort(cause).catch(() => {}); // Input that broke off is no end of input.
+    throw new ReadError("cannot read what is to be copied", { cause });
+  }
+}

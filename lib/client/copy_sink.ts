@@ -1,0 +1,322 @@
+/**
+ * A tree that goes into a container.
+ *
+ * It is staged in a folder beside its destination, checked there, and put in place when it is whole. Small files go
+ * together through `tar`, in windows that are held in memory until the container has them: after a break those that
+ * are missing are sent once more. Large files, and all where there is no `tar`, go one by one and on at the byte where they broke off.
+ *
+ * @module
+ */
+import { type ArchiveHeader, packArchive } from "./copy_archive.ts";
+import { contentOf, readAll } from "./copy_content.ts";
+import { CopyError } from "./copy_error.ts";
+import { folderOf, fromText, joinPath, quote, showName } from "./copy_names.ts";
+import { pour, sendFile } from "./copy_send.ts";
+import { type ContainerShell, type CopyPlace, retriesOf, toolError } from "./copy_shell.ts";
+import {
+  type CopyEvent,
+  type FileSum,
+  LARGE_FILE,
+  type TreeEntry,
+  type TreeSource,
+  WINDOW_BYTES,
+  WINDOW_ENTRIES,
+} from "./copy_tree.ts";
+
+/** How to send a tree. */
+export interface SendOptions {
+  /** Whether modes and owners are kept; times always are. */
+  readonly preserve: boolean;
+  /** How many windows to send at once. */
+  readonly jobs: number;
+  /** Is told of every entry. */
+  readonly onEvent?: ((event: CopyEvent) => void) | undefined;
+}
+
+/**
+ * Copies a tree to `destination`, a path of the container whose folder exists.
+ *
+ * @throws {CopyError} If not all of it was copied.
+ */
+export async function sendTree(
+  place: CopyPlace,
+  shell: ContainerShell,
+  source: TreeSource,
+  destination: string,
+  options: SendOptions,
+): Promise<void> {
+  const folder = folderOf(destination);
+  const stage = joinPath(folder, `.podwire-${crypto.randomUUID().slice(0, 8)}`);
+  const name = fromText(stage);
+  const made = await shell.run(
+    `{ [ -d ${quote(name)} ] || mkdir ${quote(name)}; } && mkdir -p ${quote(`${name}/large`)} && chmod 700 ${
+      quote(name)
+    }`,
+  );
+  if (made.code !== 0) throw new CopyError(`cannot copy into ${folder}: ${toolError(made.stderr, made.code)}`, made);
+  let problems: string[];
+  try {
+    problems = await new TreeSend(place, shell, source, stage, options).run();
+    await shell.commit(`${name}/tree`, fromText(destination), options.preserve);
+  } catch (error) {
+    await clean(shell, name, error);
+    throw error;
+  }
+  await shell.run(`rm -rf ${quote(name)}`);
+  if (problems.length > 0) throw new CopyError(problems.join("\n"));
+}
+
+/** Removes what was staged after a failure; where that cannot be, says where it lies. */
+async function clean(shell: ContainerShell, stage: string, error: unknown): Promise<void> {
+  try {
+    await shell.run(`rm -rf ${quote(stage)}`);
+  } catch {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new CopyError(`${why}\nWhat had arrived lies in ${showName(stage)} of the container`, {
+      cause: error,
+      staged: showName(stage),
+    });
+  }
+}
+
+/** A small entry that waits for its window. */
+interface Item {
+  readonly header: ArchiveHeader;
+  readonly content?: Uint8Array;
+  readonly sum?: FileSum;
+}
+
+/** One tree on its way. */
+class TreeSend {
+  readonly #place: CopyPlace;
+  readonly #shell: ContainerShell;
+  readonly #source: TreeSource;
+  readonly #stage: string;
+  readonly #options: SendOptions;
+  readonly #problems: string[] = [];
+  /** What was not copied: what links to it cannot be either. */
+  readonly #givenUp = new Set<string>();
+  readonly #running = new Set<Promise<void>>();
+  #window: Item[] = [];
+  #windowBytes = 0;
+  #large = 0;
+  #failed: { readonly error: unknown } | undefined;
+
+  constructor(place: CopyPlace, shell: ContainerShell, source: TreeSource, stage: string, options: SendOptions) {
+    this.#place = place;
+    this.#shell = shell;
+    this.#source = source;
+    this.#stage = stage;
+    this.#options = options;
+  }
+
+  /** Stages the tree; resolves with what could not be copied. */
+  async run(): Promise<string[]> {
+    const folders: TreeEntry[] = [];
+    const links: TreeEntry[] = [];
+    const hasTar = this.#shell.tools.has.has("tar");
+    try {
+      for await (const entry of this.#source.entries()) {
+        if (this.#failed) break;
+        if (entry.type === "other") {
+          this.#problems.push(`${showName(entry.path)}: not a file, a folder or a link: not copied`);
+        } // After what is in them: that changes their time, and may need a right that they do not give.
+        else if (entry.type === "directory") folders.push(entry);
+        else if (entry.type === "link") links.push(entry);
+        else if (entry.type === "file" && (!hasTar || entry.size === undefined || entry.size >= LARGE_FILE)) {
+          await this.#sendLarge(entry);
+        } else await this.#add(entry);
+      }
+      await this.#flush();
+      await Promise.all(this.#running);
+      for (const entry of links) {
+        if (this.#givenUp.has(entry.target ?? "")) await this.#giveUp(entry.path);
+        else await this.#add(entry);
+      }
+      await this.#flush();
+      await Promise.all(this.#running);
+      // From the inside out.
+      for (const entry of folders.reverse()) await this.#add(entry);
+      await this.#flush();
+    } finally {
+      await Promise.all(this.#running);
+    }
+    if (this.#failed) throw this.#failed.error;
+    return this.#problems;
+  }
+
+  async #add(entry: TreeEntry): Promise<void> {
+    const { path, type, mode, mtime, uid, gid, target } = entry;
+    const content = entry.content && await readAll(entry.content);
+    const header = {
+      name: stagedName(path),
+      type,
+      mode,
+      mtime,
+      uid,
+      gid,
+      size: content?.length ?? 0,
+      ...(target !== undefined && { target: type === "link" ? stagedName(target) : target }),
+    };
+    const sum = content && { path, size: content.length, sums: [this.#sumOf(content)] };
+    this.#window.push({ header, ...(content && { content }), ...(sum && { sum }) });
+    this.#windowBytes += 512 + (content?.length ?? 0);
+    if (this.#window.length >= WINDOW_ENTRIES || this.#windowBytes >= WINDOW_BYTES) await this.#flush();
+  }
+
+  #sumOf(content: Uint8Array): string {
+    const digest = this.#shell.digest();
+    digest.update(content);
+    return digest.finish();
+  }
+
+  /** Sends the window beside those that are on their way; waits while there are enough of them. */
+  async #flush(): Promise<void> {
+    const items = this.#window;
+    if (items.length === 0 || this.#failed) return;
+    this.#window = [];
+    this.#windowBytes = 0;
+    while (this.#running.size >= this.#options.jobs) await Promise.race(this.#running);
+    const sending: Promise<void> = this.#sendWindow(items)
+      .catch((error) => void (this.#failed ??= { error }))
+      .finally(() => this.#running.delete(sending));
+    this.#running.add(sending);
+  }
+
+  async #sendWindow(items: readonly Item[]): Promise<void> {
+    const files = items.flatMap(({ sum }) => sum ? [sum] : []);
+    const retries = retriesOf(this.#place);
+    const send = this.#shell.tools.has.has("tar") ? this.#unpack : this.#makeLinks;
+    for (let left = items, broken = 0;;) {
+      let failure: unknown;
+      try {
+        await send.call(this, left);
+      } catch (error) {
+        failure = error;
+        await retries.wait(error);
+      }
+      const sums = await this.#shell.sums(files.map(({ path }) => this.#staged(path)));
+      // What has no checksum is sent again: it costs little.
+      const missing = items.filter(({ sum }) =>
+        sum ? sums.get(this.#staged(sum.path)) !== sum.sums[0] : failure !== undefined
+      );
+      if (missing.length === 0) break;
+      if (missing.length < left.length) retries.progressed();
+      if (failure === undefined && ++broken === MAX_WRONG) {
+        throw new CopyError(`${showName(missing[0]!.sum!.path)} in the container is not what was sent`);
+      }
+      left = missing;
+    }
+    const changed = new Set(await this.#source.changed(files));
+    for (const path of changed) await this.#giveUp(path);
+    for (const { path, size } of files) this.#tell(path, size, size, !changed.has(path));
+  }
+
+  /** Unpacks entries in the staged tree. */
+  async #unpack(items: readonly Item[]): Promise<void> {
+    const { pod, container, signal } = this.#place;
+    const archive = await packArchive(items, this.#shell.tools.gnuTar);
+    const bytes = new Uint8Array(await new Response(archive).arrayBuffer());
+    const flags = this.#options.preserve ? ["-xpf", "-"] : ["--no-same-permissions", "--no-same-owner", "-xf", "-"];
+    const child = await pod.exec(["sh", "-c", UNPACK, "sh", this.#stage, ...flags], {
+      stdin: "piped",
+      ...(container && { container }),
+      ...(signal && { signal }),
+    }).spawn();
+    let stdout = "";
+    try {
+      const [, , stderr] = await Promise.all([
+        pour(ReadableStream.from([bytes]), child.stdin, () => {}),
+        (async () => {
+          for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) stdout += text;
+        })(),
+        new Response(child.stderr).text(),
+      ]);
+      const { code } = await child.status;
+      if (code !== 0) throw new CopyError(toolError(fromText(stderr), code), { code });
+    } catch (error) {
+      child.close();
+      if (!(error instanceof CopyError)) await this.#shell.waitGone(stdout.split("\n")[0] ?? "");
+      throw error;
+    } finally {
+      child.close();
+    }
+  }
+
+  /** Without `tar`: folders and links by the shell. */
+  async #makeLinks(items: readonly Item[]): Promise<void> {
+    const script = items.map(({ header }) => {
+      const name = joinPath(fromText(this.#stage), header.name);
+      const target = header.target ?? "";
+      if (header.type === "symlink") {
+        return `mkdir -p ${quote(folderOf(name))} && ln -s ${quote(target)} ${quote(name)} || exit_code=1`;
+      }
+      if (header.type === "link") {
+        const other = joinPath(fromText(this.#stage), target);
+        return `mkdir -p ${quote(folderOf(name))} && ln ${quote(other)} ${quote(name)} || exit_code=1`;
+      }
+      return `mkdir -p ${quote(name)} && ${this.#metadata(header, name)} || exit_code=1`;
+    });
+    for (let at = 0; at < script.length; at += 100) {
+      await this.#shell.must(`exit_code=0\n${script.slice(at, at + 100).join("\n")}\n(exit "$exit_code")`);
+    }
+  }
+
+  /** Sends a file on its own. */
+  async #sendLarge(entry: TreeEntry): Promise<void> {
+    const { path, size } = entry;
+    const place = `${this.#stage}/large/${this.#large++}`;
+    const sent = await sendFile(
+      this.#place,
+      this.#shell,
+      contentOf(entry.content!),
+      place,
+      (bytes) => this.#tell(path, bytes, size, false),
+    );
+    const changed = await this.#source.changed([{ path, ...sent }]);
+    if (changed.length > 0) return await this.#giveUp(path);
+    const [from, to] = [fromText(place), this.#staged(path)];
+    // It may run twice: what has been moved then is there no more.
+    await this.#shell.must(
+      `if [ -e ${quote(from)} ]; then mkdir -p ${quote(folderOf(to))} && ${this.#metadata(entry, from)} && ` +
+        `mv -f ${quote(from)} ${quote(to)}; fi`,
+    );
+    this.#tell(path, sent.size, sent.size, true);
+  }
+
+  /** Gives a file what `tar` would have given it. */
+  #metadata({ mode, mtime, uid, gid }: Pick<TreeEntry, "mode" | "mtime" | "uid" | "gid">, name: string): string {
+    const file = quote(name);
+    const seconds = Math.floor(mtime);
+    const stamp = new Date(seconds * 1000).toISOString().replaceAll(/[-T:]|\..*/g, "");
+    // `-d @` takes no fraction in busybox, and is unknown to POSIX.
+    const time = `{ touch -d @${mtime.toFixed(9)} ${file} || touch -d @${seconds} ${file} ` +
+      `|| TZ=UTC0 touch -t ${stamp.slice(0, 12)}.${stamp.slice(12)} ${file}; } 2>/dev/null`;
+    if (!this.#options.preserve) return `${(mode & 0o111) !== 0 ? `chmod +x ${file} && ` : ""}${time}`;
+    return `{ chown ${uid}:${gid} ${file} 2>/dev/null; chmod ${(mode & 0o7777).toString(8)} ${file}; } && ${time}`;
+  }
+
+  #staged(path: string): string {
+    return joinPath(fromText(this.#stage), stagedName(path));
+  }
+
+  async #giveUp(path: string): Promise<void> {
+    this.#givenUp.add(path);
+    this.#problems.push(`${showName(path)} changed while it was copied: not copied`);
+    await this.#shell.run(`rm -f ${quote(this.#staged(path))}`);
+  }
+
+  #tell(path: string, bytes: number, size: number | undefined, done: boolean): void {
+    this.#options.onEvent?.({ path: showName(path), bytes, size, done });
+  }
+}
+
+/** How often a container may have something else than what it was sent, with no break in between. */
+const MAX_WRONG = 3;
+
+/** `$1` where to; the rest are `tar`'s flags. What `tar` leaves unread is read: else a writer learns of a closed pipe. */
+const UNPACK = `echo $$; d=$1; shift; tar "$@" -C "$d"; c=$?; cat >/dev/null; exit $c`;
+
+function stagedName(path: string): string {
+  return path === "" ? "tree" : `tree/${path}`;
+}

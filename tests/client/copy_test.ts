@@ -1,0 +1,218 @@
+// Pod.upload, Pod.download and Pod.tar against the embedded host, with containers that lack programs, that lie, that are
+// full, and over a link that breaks.
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { CopyError } from "../../lib/client/mod.ts";
+import { CopyGround, noise, type Program, TOOLS } from "./copy_ground.ts";
+
+const without = (...names: string[]): Program[] => TOOLS.filter((name) => !names.includes(name));
+const MIB = 1 << 20;
+
+async function received(readable: ReadableStream<Uint8Array>): Promise<Uint8Array> {
+  return new Uint8Array(await new Response(readable).arrayBuffer());
+}
+
+Deno.test("upload() and download() copy files of any size, with mode and time", async () => {
+  await using ground = await CopyGround.start();
+  const mtime = new Date("2001-02-03T04:05:06Z");
+  for (const size of [0, 1, 65536, 5 * MIB, 40 * MIB]) {
+    const data = noise(size);
+    const path = ground.path(`file ${size}`);
+    const uploaded = await ground.pod.upload(data, path, { mode: 0o640, mtime });
+    assertEquals(uploaded, { size, checkedBy: "sha256sum" });
+    assert(equal(await Deno.readFile(path), data), `${size} bytes up`);
+    const info = await Deno.stat(path);
+    assertEquals([(info.mode ?? 0) & 0o777, info.mtime], [0o640, mtime]);
+    const download = await ground.pod.download(path);
+    assertEquals([download.size, download.mode, download.mtime], [size, 0o640, mtime]);
+    assert(equal(await received(download.readable), data), `${size} bytes down`);
+  }
+  assertEquals((await ground.names()).length, 5, "nothing staged is left");
+});
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}
+
+Deno.test("upload() takes streams and blobs", async () => {
+  await using ground = await CopyGround.start();
+  const data = noise(3 * MIB);
+  await ground.pod.upload(new Blob([data]), ground.path("blob"));
+  await ground.pod.upload(new Blob([data]).stream(), ground.path("stream"));
+  for (const name of ["blob", "stream"]) assert(equal(await Deno.readFile(ground.path(name)), data), name);
+});
+
+Deno.test("upload() writes into the file that is there", async () => {
+  await using ground = await CopyGround.start();
+  for (const size of [100, 6 * MIB]) {
+    const path = ground.path("file");
+    await Deno.writeTextFile(path, "old");
+    using open = await Deno.open(path);
+    const { ino } = await open.stat();
+    const data = noise(size);
+    await ground.pod.upload(data, path);
+    assertEquals((await Deno.stat(path)).ino, ino);
+    assert(equal(await received(open.readable), data), "a handle from before sees the new content");
+    await Deno.remove(path);
+  }
+});
+
+Deno.test("upload() replaces a link and follows none", async () => {
+  await using ground = await CopyGround.start();
+  await Deno.writeTextFile(ground.path("other"), "old");
+  await Deno.symlink("other", ground.path("link"));
+  await ground.pod.upload(new TextEncoder().encode("new"), ground.path("link"));
+  assertEquals((await Deno.lstat(ground.path("link"))).isFile, true);
+  assertEquals(await Deno.readTextFile(ground.path("other")), "old");
+});
+
+Deno.test("a copy over a link that is cut 20 times is whole, and goes on where it stopped", async () => {
+  await using ground = await CopyGround.start();
+  const data = noise(30 * MIB);
+  const { link } = ground;
+  link.after = 1.3 * MIB;
+  for (const source of [new Blob([data]), new Blob([data]).stream()]) {
+    [link.cuts, link.passed] = [20, 0];
+    await ground.pod.upload(source, ground.path("file"));
+    assertEquals(link.cuts, 0);
+    assert(equal(await Deno.readFile(ground.path("file")), data), "up");
+    assert(link.passed < 2 * data.length, `${link.passed} bytes for ${data.length} up`);
+  }
+  [link.cuts, link.passed] = [20, 0];
+  const { readable } = await ground.pod.download(ground.path("file"));
+  assert(equal(await received(readable), data), "down");
+  assertEquals(link.cuts, 0);
+  assert(link.passed < 2 * data.length, `${link.passed} bytes for ${data.length} down`);
+  assertEquals(await ground.names(), ["file"]);
+});
+
+Deno.test("a copy gives up after so many breaks in a row, and leaves what was there", async () => {
+  await using ground = await CopyGround.start();
+  await Deno.writeTextFile(ground.path("file"), "old");
+  [ground.link.cuts, ground.link.after] = [Infinity, 0];
+  await assertRejects(() => ground.pod.upload(noise(MIB), ground.path("file"), { retries: 2 }));
+  const down = async () => received((await ground.pod.download(ground.path("file"), { retries: 0 })).readable);
+  await assertRejects(down);
+  assertEquals(await Deno.readTextFile(ground.path("file")), "old");
+});
+
+Deno.test("a copy ends with its signal", async () => {
+  await using ground = await CopyGround.start();
+  const controller = new AbortController();
+  const endless = new ReadableStream<Uint8Array>({ pull: (c) => c.enqueue(new Uint8Array(65536)) }, {
+    highWaterMark: 0,
+  });
+  const copied = ground.pod.upload(endless, ground.path("file"), {
+    signal: controller.signal,
+    onProgress: (bytes) => bytes > MIB && controller.abort(new Error("enough")),
+  });
+  await assertRejects(() => copied, Error, "enough");
+  assertEquals((await ground.names()).includes("file"), false);
+});
+
+Deno.test("a container's missing programs are made up for, as far as it goes", async () => {
+  const data = noise(5 * MIB);
+  const rows: Array<[missing: string[], checkedBy: string]> = [
+    [["tar"], "sha256sum"],
+    [["sha256sum"], "cksum"],
+    [["sha256sum", "cksum"], "wc"],
+    [["tar", "sha256sum", "dd", "stat", "head"], "cksum"],
+  ];
+  for (const [missing, checkedBy] of rows) {
+    await using ground = await CopyGround.start(without(...missing));
+    const uploaded = await ground.pod.upload(data, ground.path("file"), { mode: 0o750 });
+    assertEquals(uploaded, { size: data.length, checkedBy }, missing.join());
+    assertEquals(((await Deno.stat(ground.path("file"))).mode ?? 0) & 0o777, 0o750, missing.join());
+    const { readable, mode } = await ground.pod.download(ground.path("file"));
+    assertEquals(mode, 0o750, missing.join());
+    assert(equal(await received(readable), data), missing.join());
+  }
+});
+
+Deno.test("a container without a shell, or without any checksum, is refused and pointed to kubectl debug", async () => {
+  for (const missing of [["sh"], ["sha256sum", "cksum", "wc"]]) {
+    await using ground = await CopyGround.start(without(...missing));
+    const error = await assertRejects(() => ground.pod.upload(noise(10), ground.path("file")), CopyError);
+    assertStringIncludes(error.message, "kubectl debug");
+    assertEquals(await ground.names(), []);
+  }
+});
+
+Deno.test("what the container has is compared: it may not say what it likes", async () => {
+  const liar = {
+    name: "sha256sum",
+    script: 'for f; do echo "$(printf %064d 1)  $f"; done; [ $# = 0 ] && printf "%064d  -\\n" 1',
+  };
+  await using ground = await CopyGround.start([...without("sha256sum"), liar]);
+  for (const size of [10, 5 * MIB]) {
+    await Deno.writeTextFile(ground.path("file"), "old");
+    const error = await assertRejects(() => ground.pod.upload(noise(size), ground.path("file")), CopyError);
+    assertMatch(error.message, /is not what was sent/);
+    assertEquals(await Deno.readTextFile(ground.path("file")), "old");
+    assertEquals(await ground.names(), ["file"]);
+    const download = await ground.pod.download(ground.path("file"));
+    await assertRejects(() => received(download.readable), CopyError, "is not what was received");
+  }
+});
+
+Deno.test("a container whose disk is full says so, and keeps what was there", async () => {
+  const full = { name: "cat", script: "exec /bin/cat >/dev/full" };
+  const fullTar = { name: "tar", script: "case $* in *--version*) ;; *) /bin/cat >/dev/full; exit 2;; esac" };
+  await using ground = await CopyGround.start([...without("cat", "tar"), full, fullTar]);
+  for (const size of [10, 5 * MIB]) {
+    await Deno.writeTextFile(ground.path("file"), "old");
+    const error = await assertRejects(() => ground.pod.upload(noise(size), ground.path("file")), CopyError);
+    assertStringIncludes(error.message, "No space left on device");
+    assertEquals(await Deno.readTextFile(ground.path("file")), "old");
+    assertEquals(await ground.names(), ["file"]);
+  }
+});
+
+Deno.test("a disk that is full while the file is rewritten leaves the new content as a whole", async () => {
+  const torn = { name: "cp", script: 'for last; do :; done; : >"$last"; exit 1' };
+  await using ground = await CopyGround.start([...without("cp"), torn]);
+  await Deno.writeTextFile(ground.path("file"), "old");
+  const data = noise(5 * MIB);
+  await ground.pod.upload(data, ground.path("file"));
+  assert(equal(await Deno.readFile(ground.path("file")), data));
+  assertEquals(await ground.names(), ["file"]);
+});
+
+Deno.test("download() takes a file that grows as far as it goes, and no other that changes", async () => {
+  await using ground = await CopyGround.start();
+  const data = noise(6 * MIB);
+  const path = ground.path("log");
+  await Deno.writeFile(path, data);
+  const grows = await ground.pod.download(path);
+  await Deno.writeFile(path, noise(100), { append: true });
+  assert(equal(await received(grows.readable), data));
+  const changes = await ground.pod.download(path);
+  await Deno.writeFile(path, noise(6 * MIB));
+  await assertRejects(() => received(changes.readable), CopyError);
+});
+
+Deno.test("download() and upload() say what is not there", async () => {
+  await using ground = await CopyGround.start();
+  await assertRejects(() => ground.pod.download(ground.path("nosuch")), CopyError, "No such file or directory");
+  await assertRejects(() => ground.pod.download(ground.path("")), CopyError, "is no file, but a directory");
+  const error = await assertRejects(() => ground.pod.upload(noise(1), ground.path("no/such")), CopyError);
+  assertStringIncludes(error.message, "No such file or directory");
+  assertEquals(await ground.names(), []);
+});
+
+Deno.test("tar() gives the container's own archive, and errors if it is not whole", async () => {
+  await using ground = await CopyGround.start();
+  await Deno.mkdir(ground.path("d"));
+  await Deno.writeTextFile(ground.path("d/-f"), "content");
+  const archive = await received(await ground.pod.tar(ground.path("d")));
+  assertEquals(archive.length % 512, 0);
+  assertStringIncludes(new TextDecoder("latin1").decode(archive), "d/-f");
+  await assertRejects(async () => received(await ground.pod.tar(ground.path("nosuch"))), CopyError, "nosuch");
+
+  const cut = { name: "tar", script: "/bin/tar cf - -C / etc/hostname | /bin/dd bs=512 count=2 2>/dev/null" };
+  await using liar = await CopyGround.start([...without("tar"), cut]);
+  await assertRejects(
+    async () => received(await liar.pod.tar("/etc/hostname", { retries: 1 })),
+    Error,
+    "before exit status",
+  );
+});

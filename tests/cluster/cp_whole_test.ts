@@ -1,0 +1,117 @@
+/** podwire cp on the real cluster: what is large, over a link that is cut, and what is many. */
+import { assertEquals } from "@std/assert";
+import { denoFlags, ROOT } from "../offline/flags.ts";
+import { CuttingRelay } from "./cutting_relay.ts";
+import { type Ground, ground, type NodeName, type ServerName } from "./ground.ts";
+
+const GIB = 1 << 30;
+const CUTS = 20;
+
+async function podwire(): Promise<string[]> {
+  return [Deno.execPath(), "run", "-A", "--no-check", ...await denoFlags(), new URL("cli.ts", ROOT).pathname];
+}
+
+/** Runs `podwire cp` through a relay, and cuts it whenever another twentieth has been copied. */
+async function copyWithCuts(cluster: Ground, server: ServerName, args: readonly string[]): Promise<number> {
+  await using relay = await CuttingRelay.start(cluster.socket(server));
+  const [program = "", ...rest] = await podwire();
+  const child = new Deno.Command(program, {
+    args: [...rest, "cp", "--progress=json", "--server", relay.url, ...args],
+    env: cluster.environment(server),
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  let cuts = 0;
+  let text = "";
+  for await (const part of child.stderr.pipeThrough(new TextDecoderStream())) {
+    text = (text + part).slice(-4000);
+    const bytes = Number(/"bytes":(\d+)[^\n]*\n[^\n]*$/.exec(text)?.[1] ?? 0);
+    if (cuts < CUTS && bytes > (cuts + 0.5) * GIB / (CUTS + 1)) relay.cut(cuts++ % 2 === 0 ? "reset" : "end");
+  }
+  const { code } = await child.status;
+  assertEquals(code, 0, text);
+  return cuts;
+}
+
+Deno.test("podwire cp copies 1 GiB each way over a link that is cut 20 times", async () => {
+  const cluster = await ground();
+  const folder = await Deno.makeTempDir({ prefix: "podwire-cp-" });
+  try {
+    await sh(folder, `head -c ${GIB} /dev/urandom >up`);
+    await cluster.withPod({ node: "node1", prefix: "cp" }, async ({ name }) => {
+      assertEquals(await copyWithCuts(cluster, "default", [`${folder}/up`, `${name}:/tmp/file`]), CUTS);
+      assertEquals(await copyWithCuts(cluster, "default", [`${name}:/tmp/file`, `${folder}/down`]), CUTS);
+      await sh(folder, "cmp up down");
+      const { stdout } = await cluster.kubectl(["exec", name, "--", "ls", "-A", "/tmp"]);
+      assertEquals(stdout, "file\n", "nothing staged is left");
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+const ROWS: ReadonlyArray<readonly [ServerName, NodeName]> = [["default", "node1"], ["mid", "node1"], ["old", "node2"]];
+
+for (const [server, node] of ROWS) {
+  Deno.test(`podwire cp copies a tree of 10,000 files both ways on ${server}/${node}`, async () => {
+    const cluster = await ground();
+    const folder = await Deno.makeTempDir({ prefix: "podwire-cp-" });
+    try {
+      await sh(
+        folder,
+        String.raw`for d in {1..100}; do mkdir -p up/d$d; for f in {1..100}; do echo "$d $f" >up/d$d/f$f; done; done
+cd up; ln d1/f1 d2/hard; ln -s ../d1/f1 d2/link; mkdir -p empty $'odd\377dir'; echo x >$'odd\377dir/in'; echo x >$'new\nline'; echo x >"it's"; echo x >-dash
+head -c 6000000 /dev/urandom >large; chmod 750 d3/f3; n=$(printf 'n%.0s' {1..200}); mkdir -p $n; echo x >$n/$n
+find . -exec touch -h -d '2001-02-03 04:05:06' {} +`,
+      );
+      await cluster.withPod({ node, prefix: "cp" }, async ({ name }) => {
+        for (const args of [["up", `${name}:/tmp/tree`], [`${name}:/tmp/tree`, "down"]]) {
+          const command = [...await podwire(), "cp", ...args];
+          const options = { env: cluster.environment(server), cwd: folder, timeout: 120_000 };
+          const { code, stdout, stderr } = await cluster.run(command, options);
+          // The old server's kubelet drops a connection now and then.
+          assertEquals({ code, stdout, stderr: stderr.replaceAll(/^note: .*resuming.*\n/gm, "") }, {
+            code: 0,
+            stdout: "",
+            stderr: "",
+          });
+        }
+      });
+      await sh(
+        folder,
+        "tar -C up -cf - . | tar -C down -df - && diff <(cd up && find . | sort) <(cd down && find . | sort)",
+      );
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+}
+
+Deno.test("podwire cp from pod to pod, across nodes", async () => {
+  const cluster = await ground();
+  await cluster.withPod(
+    { node: "node1", prefix: "cp" },
+    (from) =>
+      cluster.withPod({ node: "node2", prefix: "cp" }, async (to) => {
+        const script = String
+          .raw`mkdir -p /tmp/d/e; head -c 9000000 /dev/urandom >/tmp/d/large; echo x >"$(printf '/tmp/d/e/odd\377')"; ln -s e /tmp/d/l`;
+        await cluster.kubectl(["exec", from.name, "--", "sh", "-c", script]);
+        const command = [...await podwire(), "cp", `${from.name}:/tmp/d`, `${to.name}:/tmp/d`];
+        const { code, stderr } = await cluster.run(command, { env: cluster.environment() });
+        assertEquals([code, stderr], [0, ""]);
+        const sums = async (pod: string) => {
+          const list =
+            "cd /tmp/d && find . ! -type l -exec ls -ld --full-time {} + && readlink l && find . -type f -exec sha256sum {} +";
+          const { stdout } = await cluster.kubectl(["exec", pod, "--", "sh", "-c", list]);
+          return stdout;
+        };
+        assertEquals(await sums(to.name), await sums(from.name));
+      }),
+  );
+});
+
+/** Runs a script of bash in a folder of this machine. */
+async function sh(folder: string, script: string): Promise<void> {
+  const { code, stderr } = await new Deno.Command("bash", { args: ["-c", script], cwd: folder }).output();
+  assertEquals(code, 0, new TextDecoder().decode(stderr));
+}
