@@ -1,6 +1,13 @@
 /** kubectl's rules and words. */
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { ApiError, chooseContainer, Cluster, type PodObject, refuseCompleted, TargetError } from "../../mod.ts";
+import {
+  ApiError,
+  chooseContainer,
+  Cluster,
+  type PodObject,
+  refuseCompleted,
+  TargetError,
+} from "../../lib/client/mod.ts";
 import type { Transport } from "../../lib/client/transport.ts";
 import { compareActivity, formatSelector, resolvePod } from "../../lib/client/targets.ts";
 

@@ -2,6 +2,7 @@
 import { createConnection, createServer } from "node:net";
 import { once } from "node:events";
 import { PassThrough, Readable } from "node:stream";
+// @ts-ignore Node runs this, with the package.json beside it; Deno has no such package.
 import { Attach, CoreV1Api, Exec, KubeConfig, Log, PortForward, Watch } from "@kubernetes/client-node";
 
 const config = new KubeConfig();
