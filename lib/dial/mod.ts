@@ -19,5 +19,5 @@ export type { HttpRequest, ResponseHead } from "./http_head.ts";
 export { listen, ListenError, type Listening } from "./listen.ts";
 export type { NodeDuplex } from "./node_stream.ts";
 export { type GetEnv, proxyFor } from "./proxy.ts";
-export { formatAddress, type SocketAddress } from "./sockets.ts";
+export { connectTcp, formatAddress, type SocketAddress } from "./sockets.ts";
 export { acceptTls, type AcceptTlsOptions } from "./tls_accept.ts";

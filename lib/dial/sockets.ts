@@ -51,9 +51,24 @@ function expandPath(path: string): string {
   return home + path.slice(1);
 }
 
+/**
+ * `Deno.connect`, but never to itself: a connection to a local port where nobody listens may be given that very port as its own,
+ * and then answers whatever it says (RFC 9293 section 3.5, simultaneous open). Go's `net` looks for that, too.
+ *
+ * @throws What `Deno.connect` throws, or the signal's reason.
+ */
+export async function connectTcp(hostname: string, port: number, signal: AbortSignal): Promise<Deno.TcpConn> {
+  for (;;) {
+    const conn = await Deno.connect({ hostname, port, signal });
+    const { localAddr, remoteAddr } = conn;
+    if (localAddr.port !== remoteAddr.port || localAddr.hostname !== remoteAddr.hostname) return conn;
+    conn.close(); // The next one has another port.
+  }
+}
+
 async function connectHost(hostname: string, port: number, signal: AbortSignal): Promise<Duplex> {
   if ("Deno" in globalThis) {
-    const conn = await Deno.connect({ hostname, port, signal });
+    const conn = await connectTcp(hostname, port, signal);
     conn.setNoDelay(true);
     conn.setKeepAlive(true);
     return new DenoDuplex(conn);

@@ -4,7 +4,7 @@
  * @module
  */
 import { type Duplex, pause } from "../bytes/mod.ts";
-import { createDialer, DialError } from "../dial/mod.ts";
+import { connectTcp, createDialer, DialError } from "../dial/mod.ts";
 import { orAbort } from "./abortable.ts";
 import { type Address, formatAddress, systemPath } from "./address.ts";
 import type { TargetEndpoint } from "./config.ts";
@@ -51,7 +51,7 @@ export async function connectTarget(
 
 async function connect(address: Address, signal: AbortSignal): Promise<Duplex> {
   if ("port" in address) {
-    const conn = await Deno.connect({ hostname: address.hostname, port: address.port, signal });
+    const conn = await connectTcp(address.hostname, address.port, signal);
     quicken(conn);
     return new SocketDuplex(conn);
   }

@@ -202,6 +202,7 @@ export class Container {
     this.#ended.abort();
     await this.#starting;
     await this.#run?.process.end(grace);
+    await this.#outputTaken();
   }
 
   #start(): Promise<void> {
@@ -240,9 +241,8 @@ export class Container {
         } restarting failed container=${this.spec.name} pod=${this.#options.pod}`;
         this.#change({ type: "waiting", reason: "CrashLoopBackOff", message });
       }
+      await this.#outputTaken(); // What it left behind must be gone before it is there again.
       const { signal } = this.#ended;
-      // What it left behind must be gone before it is there again, but an attached client who reads nothing cannot stop it.
-      if (this.#run) await Promise.race([this.#run.over, sleep(OUTPUT_TIME, signal)]);
       await sleep(delay, signal);
       if (signal.aborted) return;
       delay = delay === 0 ? this.#options.backOff : Math.min(2 * delay, MAX_BACK_OFF);
@@ -251,6 +251,14 @@ export class Container {
       this.#restartCount++;
       await this.#start();
     }
+  }
+
+  /** Waits until what the process wrote has been taken, but not for attached clients who read nothing. */
+  async #outputTaken(): Promise<void> {
+    if (!this.#run) return;
+    const taken = new AbortController();
+    await Promise.race([this.#run.over, sleep(OUTPUT_TIME, taken.signal)]);
+    taken.abort();
   }
 
   /** Waits until it has ended. */
@@ -307,7 +315,7 @@ const BACK_OFF_RESET = 600_000;
 /** The longest back-off, in milliseconds. */
 const MAX_BACK_OFF = 300_000;
 
-/** How long the attached clients of a container that is started again may take with what it wrote last, in milliseconds. */
+/** How long the attached clients of a container that has ended may take with what it wrote last, in milliseconds. */
 const OUTPUT_TIME = 5_000;
 
 /** Go's text for whole seconds: `10s`, `2m40s`. */

@@ -4,6 +4,7 @@
  * @module
  */
 import { type Duplex, PodwireError } from "../bytes/mod.ts";
+import { connectTcp } from "../dial/mod.ts";
 import { SocketDuplex } from "./socket.ts";
 
 /** Nobody can be reached on a port. */
@@ -26,7 +27,7 @@ export async function connectToPort(port: number, signal: AbortSignal): Promise<
   const tries: string[] = [];
   for (const [family, hostname, network, address] of LOOPBACK) {
     try {
-      const connection = await connect({ hostname, port }, signal);
+      const connection = await connect(hostname, port, signal);
       return new SocketDuplex(connection, `the connection to port ${port} of the pod broke`);
     } catch (error) {
       signal.throwIfAborted();
@@ -41,11 +42,11 @@ const LOOPBACK = [
   ["IPv6", "::1", "tcp6", "[::1]"],
 ] as const;
 
-async function connect(target: { hostname: string; port: number }, signal: AbortSignal): Promise<Deno.TcpConn> {
+async function connect(hostname: string, port: number, signal: AbortSignal): Promise<Deno.TcpConn> {
   const given = new AbortController();
   const timer = setTimeout(() => given.abort(new LocalPortError("connection timed out")), CONNECT_TIMEOUT);
   try {
-    return await Deno.connect({ ...target, signal: AbortSignal.any([signal, given.signal]) });
+    return await connectTcp(hostname, port, AbortSignal.any([signal, given.signal]));
   } finally {
     clearTimeout(timer);
   }

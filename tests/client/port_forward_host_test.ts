@@ -63,10 +63,11 @@ for (const wire of ["tunnel", "spdy"] as const) {
       );
       for (const [i, outcome] of outcomes.entries()) {
         if (i % 5 === 0) {
-          assert(outcome.status === "rejected" && outcome.reason instanceof ForwardError, `${i}`);
+          assert(outcome.status === "rejected", `${i} was answered`);
+          assert(outcome.reason instanceof ForwardError, `${i}: ${outcome.reason}`);
           assertEquals([outcome.reason.code, outcome.reason.port], ["ECONNREFUSED", 81]);
         } else {
-          assert(outcome.status === "fulfilled", `${i}`);
+          assert(outcome.status === "fulfilled", `${i}: ${outcome.status === "rejected" && outcome.reason}`);
           assertEquals(outcome.value.length, payload.length - i);
           assert(outcome.value.every((byte, at) => byte === payload[i + at]));
         }

@@ -1,7 +1,7 @@
 /** TCP and unix sockets. */
 import { createServer } from "node:net";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { createDialer, type DialerOptions, DialError, type Endpoint } from "../../lib/dial/mod.ts";
+import { connectTcp, createDialer, type DialerOptions, DialError, type Endpoint } from "../../lib/dial/mod.ts";
 import {
   assertEchoes,
   close,
@@ -255,4 +255,25 @@ Deno.test("createDialer() lets go of the signal once it has connected", async ()
     controller.abort();
     await assertEchoes(duplex, 1000);
   });
+});
+
+Deno.test("connectTcp() does not take a connection to itself for a server's", async () => {
+  // Which port a connection gets is the system's to say: one in some ten thousand gets the one that it goes to.
+  const address = { transport: "tcp", hostname: "127.0.0.1", port: 40_000 } as const;
+  const real = Deno.connect;
+  let closed = 0;
+  const attempts = [
+    () => Promise.resolve({ localAddr: address, remoteAddr: address, close: () => closed++ }),
+    () => Promise.reject(new Deno.errors.ConnectionRefused("refused")),
+  ];
+  Deno.connect = (() => attempts.shift()!()) as unknown as typeof Deno.connect;
+  try {
+    await assertRejects(
+      () => connectTcp("127.0.0.1", 40_000, new AbortController().signal),
+      Deno.errors.ConnectionRefused,
+    );
+    assertEquals(closed, 1);
+  } finally {
+    Deno.connect = real;
+  }
 });
