@@ -71,6 +71,11 @@ export const command = defineCommand({
 
   async run({ words }) {
     const [listen, target, ...others] = words;
+    if (listen !== undefined && !listen.includes(":")) {
+      throw new UsageError(
+        `${JSON.stringify(listen)} is neither an address to listen on nor a command: run, manifest, operator or crd`,
+      );
+    }
     if (listen === undefined || target === undefined) {
       throw new UsageError(
         "where to listen and where to go are needed: podwire relay tcp-listen:9090 unix:/run/x.sock",

@@ -77,6 +77,7 @@ export const command = defineCommand({
       nodeSelector: Object.fromEntries(flags["node-selector"].map(readLabel)),
     };
     const files = await readConfigFiles(config);
+    if (files.length === 0) throw new UsageError(`--config ${config} has no *.yaml, *.yml or *.json in it`);
     let objects: Manifest[];
     try {
       objects = objectsOf({ ...set, relays: await readRelays(files) }, part);

@@ -90,6 +90,7 @@ export const command = defineCommand({
       await using running = new Relays({ onEvent: report });
       await using endpoint = admin && await serveAdmin(running, admin);
       if (endpoint) say(`admin endpoint on ${formatAddress(endpoint.address)}`);
+      if (relays.length === 0) say(`${flags.config}: no relays yet`);
       await running.apply(relays);
       await follow(flags.config, files, running, signal);
     });

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { pause } from "../bytes/mod.ts";
+import { pause, PodwireError } from "../bytes/mod.ts";
+import { systemText } from "./errors.ts";
 import type { ConfigFile } from "./parse_config.ts";
 
 /** Which files of a folder count. What begins with a dot does not: a ConfigMap's `..data` is reached by its links. */
@@ -15,9 +16,18 @@ const MAX_FILE = 4 * 1024 * 1024;
 /**
  * Reads the configuration's files, in the order of their names.
  *
- * @throws If the path or one of the files cannot be read.
+ * @throws {PodwireError} If the path or one of the files cannot be read, or a file is too large.
  */
 export async function readConfigFiles(path: string): Promise<ConfigFile[]> {
+  try {
+    return await readAll(path);
+  } catch (cause) {
+    if (cause instanceof PodwireError) throw cause;
+    throw new PodwireError(`cannot read the configuration ${path}: ${systemText(cause)}`, { cause });
+  }
+}
+
+async function readAll(path: string): Promise<ConfigFile[]> {
   if (!(await Deno.stat(path)).isDirectory) return [await readFile(path)];
   const names: string[] = [];
   for await (const { name } of Deno.readDir(path)) if (COUNTS.test(name)) names.push(name);
@@ -26,7 +36,11 @@ export async function readConfigFiles(path: string): Promise<ConfigFile[]> {
 
 async function readFile(file: string): Promise<ConfigFile> {
   const { size } = await Deno.stat(file);
-  if (size > MAX_FILE) throw new RangeError(`${file}: ${size} bytes are too many for a configuration of relays`);
+  if (size > MAX_FILE) {
+    throw new PodwireError(
+      `${file}: ${size} bytes are too many for a configuration of relays, which has ${MAX_FILE} at most`,
+    );
+  }
   return { file, text: await Deno.readTextFile(file) };
 }
 

@@ -152,6 +152,8 @@ Deno.test("podwire relay says what is wrong with its words", async () => {
     [["unix-listen:/x,fork", "tcp:1"], /option "fork" of unix-listen must be NAME=VALUE/],
     [["unix-listen:/x,colour=red", "tcp:1"], /unix-listen has no option colour/],
     [["tls-listen:1", "tcp:1"], /needs ,cert=FILE and ,key=FILE/],
+    [["bogus"], /"bogus" is neither an address to listen on nor a command: run, manifest/],
+    [["run", "-c", "/nowhere/x"], /cannot read the configuration \/nowhere\/x: no such file or directory/],
     [["run"], /--config \(-c\) is needed/],
     [["run", "-c", "x", "--admin", "9402"], /--admin must be tcp:HOST:PORT/],
     [["unix-listen:/nowhere/x.sock", "tcp:1"], /cannot listen on unix:\/nowhere\/x\.sock: no such file or directory/],

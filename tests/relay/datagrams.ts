@@ -85,6 +85,18 @@ const CHECKS: Record<string, () => Promise<void>> = {
     }
   },
 
+  async "a target's address may be spelled in any way"() {
+    using server = await Udp.bind((text) => text);
+    for (const host of ["[::ffff:127.0.0.1]", "[0:0:0:0:0:ffff:7f00:1]", "0.0.0.0"]) {
+      await using ground = await Ground.start(
+        { name: "it", listen: UDP, target: { address: `udp:${host}:${server.port}` } },
+      );
+      using client = await Udp.bind();
+      await client.send(host, ground.port());
+      await until(() => client.heard.length === 1);
+    }
+  },
+
   async "a flow ends when it is idle, and so does its stream"() {
     using server = await Udp.bind((text) => text);
     await using ground = await Ground.start(...overStream(server).map((spec) => ({ ...spec, idleTimeout: "150ms" })));

@@ -136,6 +136,22 @@ Deno.test("lead() ends its work and rejects when it could not renew in time", as
   });
 });
 
+Deno.test("lead() counts its time from when it asked: an answer that came late gives it no more", async () => {
+  await withServer(async ({ server, clock, candidate }) => {
+    const late = Promise.withResolvers<undefined>();
+    server.intercept = ({ method }) => method === "POST" ? late.promise : undefined;
+    const a = candidate("a");
+    await clock.pass(9_000);
+    late.resolve(undefined);
+    await clock.settle();
+    assertEquals(a.leads, true);
+    server.intercept = () => status(503);
+    // The Lease may be 15 seconds old at 15 seconds; without a renewal nobody leads from 10 on.
+    await clock.pass(5_000);
+    assertEquals([a.leads, a.error instanceof LeadershipLostError], [false, true]);
+  });
+});
+
 Deno.test("lead() rejects when another one has taken the Lease", async () => {
   await withServer(async ({ server, clock, candidate, lease }) => {
     const a = candidate("a");

@@ -95,8 +95,27 @@ Deno.test("the pods have the folder with the sockets and those of unix targets, 
   const paths = ({ volumes }: PodSpec) => volumes.flatMap(({ hostPath }) => hostPath?.path ?? []);
   const { node, cluster } = PODS;
   assert(node && cluster);
-  assertEquals([writable(node), paths(node)], [["/run/podwire"], ["/run/podwire/relay/set", "/run/docker"]]);
-  assertEquals([writable(cluster), paths(cluster)], [[], ["/run/podwire/relay/set"]]);
+  assertEquals([writable(node), paths(node)], [["/run/podwire"], ["/run/podwire/relay/relays/set", "/run/docker"]]);
+  assertEquals([writable(cluster), paths(cluster)], [[], ["/run/podwire/relay/relays/set"]]);
+});
+
+Deno.test("sets of one name in two namespaces share no folder on a node", () => {
+  const folders = ["a", "b"].map((namespace) =>
+    JSON.stringify(templateOf(halfObjects({ ...SET, namespace }, "node").daemonSet).volumes)
+  );
+  assert(folders[0] !== folders[1]);
+});
+
+Deno.test("the pods use what is unstable in Deno only for unix sockets for datagrams, on the node", () => {
+  const journal: RelaySpec = {
+    ...SYSLOG,
+    name: "journal",
+    target: { address: "unix-dgram:/run/systemd/journal/dev-log" },
+  };
+  const unstable = (half: "node" | "cluster", relays: readonly RelaySpec[]) =>
+    templateOf(halfObjects({ ...SET, relays }, half).daemonSet).containers[0]?.command.includes("--unstable-net");
+  assertEquals([unstable("node", SET.relays), unstable("cluster", SET.relays)], [false, false]);
+  assertEquals([unstable("node", [journal]), unstable("cluster", [journal])], [true, false]);
 });
 
 Deno.test("a static pod carries its configuration, and refers to no other object", () => {

@@ -38,6 +38,36 @@ Deno.test("a relay keeps half-close: either side may end first and go on listeni
   await until(() => heard === "and this is mine");
 });
 
+Deno.test("a relay passes on the whole answer of a target that does not hear its client out", async () => {
+  await using ground = await Ground.start({ name: "it", listen: ANY, target: { address: "unix:FOLDER/t.sock" } });
+  const answer = "no, ".repeat(250_000);
+  await using _ = new Server(async (conn) => {
+    await conn.read(new Uint8Array(1000));
+    await writeAll(conn, answer);
+  }, Deno.listen({ transport: "unix", path: `${ground.folder}/t.sock` }));
+  using conn = await ground.connect();
+  const sending = writeAll(conn, new Uint8Array(16 << 20)).catch(() => {}); // It may be taken, or not.
+  assertEquals(await readAll(conn), answer);
+  conn.closeWrite().catch(() => {}); // The relay may have gone.
+  await sending;
+  await until(() => ground.metric("connections", "it") === 0);
+  assertEquals(ground.metric("errors_total", `reason="broken"`), 1);
+});
+
+Deno.test("a relay on [::] takes IPv6 and IPv4, which its ranges mean too", async () => {
+  await using server = new Server(echo);
+  const listen = { address: "tcp:[::]:0" };
+  await using ground = await Ground.start(
+    { name: "it", listen, target: tcp(server.port) },
+    { name: "four", listen, target: tcp(server.port), allowFrom: ["127.0.0.0/8"] },
+  );
+  const from = async (hostname: string, relay: string) =>
+    await ask(await Deno.connect({ hostname, port: ground.port(relay) }), "x").catch(() => "");
+  assertEquals([await from("127.0.0.1", "it"), await from("::1", "it")], ["x", "x"]);
+  assertEquals([await from("127.0.0.1", "four"), await from("::1", "four")], ["x", ""]);
+  assertEquals(ground.metric("errors_total", `reason="source"`), 1);
+});
+
 Deno.test("a relay holds back a sender whose reader is slow", async () => {
   const go = Promise.withResolvers<void>();
   let received = 0;
@@ -142,10 +172,10 @@ Deno.test("a relay gives up on a target that does not finish TLS in time", async
   }
 });
 
-Deno.test("10,000 connections in a row and 1,000 at once come through, and leave nothing behind", async () => {
+Deno.test("2,000 connections in a row and 1,000 at once come through, and leave nothing behind", async () => {
   await using server = new Server(echo);
   await using ground = await Ground.start({ name: "it", listen: ANY, target: tcp(server.port) });
-  let left = 10_000;
+  let left = 2_000;
   await Promise.all(Array.from({ length: 8 }, async () => {
     while (left-- > 0) assertEquals(await ask(await ground.connect(), "ping"), "ping");
   }));
@@ -161,9 +191,9 @@ Deno.test("10,000 connections in a row and 1,000 at once come through, and leave
     for (const conn of conns) conn.close();
   }
   await until(() => ground.metric("connections", "it") === 0);
-  assertEquals(ground.metric("connections_total", "it"), 11_000);
+  assertEquals(ground.metric("connections_total", "it"), 3_000);
   assertEquals(ground.metric("errors_total"), 0);
-  assertGreater(ground.metric("bytes_total", `direction="to"`), 40_000);
+  assertGreater(ground.metric("bytes_total", `direction="to"`), 8_000);
 });
 
 Deno.test("1,000 connections at once come through a unix socket whose backlog is short", async () => {
