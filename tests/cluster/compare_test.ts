@@ -141,35 +141,51 @@ function run(
   });
 }
 
-for (const row of ROWS) {
-  const { server, node, webSockets } = row;
-  Deno.test(`podwire does as kubectl does on ${server}/${node}${webSockets ? "" : " over SPDY"}`, async (t) => {
+const sanitizers = { sanitizeOps: false, sanitizeResources: false, sanitizeExit: false }; // Steps that run at once cannot have them.
+
+Deno.test({
+  name: "podwire does as kubectl does on every row",
+  ...sanitizers,
+  async fn(t) {
     const cluster = await ground();
     const kubectl = [cluster.kubectlPath("1.36")];
     const cli = new URL("cli.ts", ROOT).pathname;
     const podwire = [Deno.execPath(), "run", "-A", "--no-check", ...await denoFlags(), cli];
-    await withFixtures(cluster, node, async (namespace) => {
-      for (const invocation of INVOCATIONS) {
-        const line = `${invocation.args.join(" ")}${invocation.user ? ` (as ${invocation.user})` : ""}`;
-        await t.step(line, async () => {
-          const theirs = await run(cluster, kubectl, invocation, row, namespace);
-          const ours = await run(cluster, podwire, invocation, row, namespace);
-          const difference = DIFFERENCES.find(({ args, user }) =>
-            args.test(invocation.args.join(" ")) && (user === undefined || user === invocation.user)
-          );
-          for (const stream of ["stdout", "stderr"] as const) {
-            const expected = difference?.[stream];
-            if (expected) {
-              assert(expected.kubectl.test(theirs[stream]), `kubectl's ${stream} has changed: ${theirs[stream]}`);
-              assert(expected.podwire.test(ours[stream]), `${stream}: ${ours[stream]}`);
-            } else {
-              assertEquals(normalize(ours[stream]), normalize(theirs[stream]), stream);
+    const both = async (invocation: Invocation, row: Row, namespace: string) => {
+      const theirs = await run(cluster, kubectl, invocation, row, namespace);
+      const ours = await run(cluster, podwire, invocation, row, namespace);
+      compare(invocation, theirs, ours);
+    };
+    const rows = ROWS.map((row) =>
+      t.step({
+        name: `${row.server}/${row.node}${row.webSockets ? "" : " over SPDY"}`,
+        ...sanitizers,
+        fn: (t) =>
+          withFixtures(cluster, row.node, async (namespace) => {
+            for (const invocation of INVOCATIONS) {
+              const name = `${invocation.args.join(" ")}${invocation.user ? ` (as ${invocation.user})` : ""}`;
+              await t.step({ name, ...sanitizers, fn: () => both(invocation, row, namespace) });
             }
-          }
-          const codes = { kubectl: theirs.code, podwire: ours.code };
-          assertEquals(codes, difference?.code ?? { kubectl: theirs.code, podwire: theirs.code }, "exit codes");
-        });
-      }
-    });
-  });
+          }),
+      })
+    );
+    await Promise.all(rows);
+  },
+});
+
+function compare(invocation: Invocation, theirs: RunResult, ours: RunResult): void {
+  const difference = DIFFERENCES.find(({ args, user }) =>
+    args.test(invocation.args.join(" ")) && (user === undefined || user === invocation.user)
+  );
+  for (const stream of ["stdout", "stderr"] as const) {
+    const expected = difference?.[stream];
+    if (expected) {
+      assert(expected.kubectl.test(theirs[stream]), `kubectl's ${stream} has changed: ${theirs[stream]}`);
+      assert(expected.podwire.test(ours[stream]), `${stream}: ${ours[stream]}`);
+    } else {
+      assertEquals(normalize(ours[stream]), normalize(theirs[stream]), stream);
+    }
+  }
+  const codes = { kubectl: theirs.code, podwire: ours.code };
+  assertEquals(codes, difference?.code ?? { kubectl: theirs.code, podwire: theirs.code }, "exit codes");
 }

@@ -149,7 +149,8 @@ for (const way of WAYS) {
   });
 }
 
-for (const way of WAYS) {
+// What a client leaves behind is its own matter, whatever the server: once over each wire will do.
+for (const way of [WAYS[0]!, WAYS[3]!]) {
   Deno.test(`500 sessions in a row leave no socket, no timer and no memory behind on ${way.name}`, async () => {
     const cluster = await ground();
     const client = new URL("./many_client.ts", import.meta.url).pathname;
