@@ -63,6 +63,9 @@ const recordedPods = ({ http, count, echo, refused }: LocalPorts): readonly Host
   },
 ];
 
+/** Recordings whose output goes on every 200 ms while the client closes: how much still comes is chance. */
+const GOES_ON = ["v5-clientclose-output-default"];
+
 const TOKEN_NEEDED = ["err-bearer-alone-default", "err-bearer-nocert-default"];
 
 /** Recordings that the host does not answer in the same way, and why. `expect` says what it answers instead. */
@@ -449,12 +452,19 @@ async function checkRecording(
     : ["sec-websocket-accept"];
   assertEquals(headerSet(actual.head, without), headerSet(expected.head, without), name);
   const closes = chance && expected.conversation.closes.length === 0 ? [] : actual.conversation.closes;
-  assertEquals({ ...actual.conversation, closes }, expected.conversation, name);
+  const { channels } = GOES_ON.includes(name) ? cut(actual.conversation, expected.conversation) : actual.conversation;
+  assertEquals({ ...actual.conversation, channels, closes }, expected.conversation, name);
   const text = expected.protocol.includes("base64");
   for (const { opcode, fin, masked, rsv } of actual.frames) {
     assertEquals({ fin, masked, rsv }, { fin: true, masked: false, rsv: 0 }, name);
     assert(opcode >= 8 || opcode === (text ? 1 : 2), `${name}: opcode ${opcode}`);
   }
+}
+
+/** `actual` with no more of each channel than `expected` has. */
+function cut(actual: Conversation, expected: Conversation): Conversation {
+  const channels = mapValues(actual.channels, (id, data) => data.slice(0, expected.channels[id]?.length ?? 0));
+  return { ...actual, channels };
 }
 
 /** The streams of a type that a client opened. */
