@@ -125,7 +125,7 @@ export class SocketTransport implements Transport {
     const connection = this.#takeIdle(FRESH) ?? await this.#open(signal);
     this.#connections.delete(connection); // From here on it belongs to the stream.
     const answer = await connection.negotiate(this.#message(request), { ...this.#options, ...(signal && { signal }) });
-    if ("body" in answer) this.#connections.set(connection, performance.now()); // No stream: it may be used again.
+    if ("body" in answer) this.#connections.set(connection, performance.now()); // No stream: it is ours until its body ends.
     return answer;
   }
 

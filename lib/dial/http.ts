@@ -111,15 +111,16 @@ export class HttpConnection {
   }
 
   /**
-   * Sends a request for an upgrade; resolves with the stream if the server agrees, else with its answer.
+   * Sends a request for an upgrade; resolves with the stream if the server agrees, else with its answer. The connection ends
+   * with that: a proxy on the way that passes on a refusal may end it without a word, as Kubernetes' does.
    *
    * @throws {UpgradeRefusedError} If it switches to something that was not asked for; the connection is closed then.
    * @throws {HttpError} As {@linkcode HttpConnection.request}.
    */
   negotiate(request: HttpRequest, options: HttpOptions = {}): Promise<Upgraded | HttpResponse> {
-    return this.#exchange(request, options, ({ head, keepAlive }, watch) => {
+    return this.#exchange(request, options, ({ head }, watch) => {
       if (head.status === 101) return this.#switch(request, head, watch);
-      return this.#response(request.method, head, keepAlive, watch);
+      return this.#response(request.method, head, false, watch);
     });
   }
 

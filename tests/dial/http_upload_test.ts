@@ -112,7 +112,13 @@ Deno.test("HttpConnection.negotiate() has the answer of a server that refuses, b
     [["X-A", "1"], ["x-a", "2"], ["Content-Length", "2"]],
     "no",
   ]);
-  assertEquals(connection.reusable, true);
+  assertEquals(connection.closed, true, "whoever passes a refusal on may end the connection");
+});
+
+Deno.test("HttpConnection.negotiate() has the stream of a server that agrees, from its first byte", async () => {
+  const [client, server] = duplexPair();
+  const connection = new HttpConnection(client);
+  const headers = [["Host", "x"], ["Connection", "Upgrade"], ["Upgrade", "websocket"]] as const;
   await server.write(
     latin1("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\n\r\nfirst"),
   );
