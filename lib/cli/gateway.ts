@@ -7,7 +7,7 @@ import { readEnvironment } from "../bytes/mod.ts";
 import { type AccessRecord, type Gateway, loadPolicy, serveGateway, type ServerCertificate } from "../server/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
-import { ENDINGS, parseListen, writePrivately } from "./serve.ts";
+import { ENDINGS, parseListen, reportBug, writePrivately } from "./serve.ts";
 import { warn, writeText } from "./standard_streams.ts";
 
 /** The command. */
@@ -91,6 +91,7 @@ export const command = defineCommand({
       ...(certificate && { certificate }),
       ...(authorize && { authorize }),
       ...(flags["access-log"] && { onRequest: log }),
+      onBug: reportBug,
     });
     let signals = 0;
     const end = () => {

@@ -6,7 +6,7 @@
 import { loadPods, serveHost } from "../server/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
-import { ENDINGS, parseListen, writePrivately } from "./serve.ts";
+import { ENDINGS, parseListen, reportBug, writePrivately } from "./serve.ts";
 import { writeText } from "./standard_streams.ts";
 
 /** The command. */
@@ -67,7 +67,12 @@ export const command = defineCommand({
       const listen = parseListen(flags.listen);
       const manifest = flags.filename === "" ? undefined : await loadPods(flags.filename);
       for (const warning of manifest?.warnings ?? []) await writeText(Deno.stderr, `Warning: ${warning}\n`);
-      await using host = await serveHost({ listen, ...(manifest && { pods: manifest.pods }), signal: ended.signal });
+      await using host = await serveHost({
+        listen,
+        ...(manifest && { pods: manifest.pods }),
+        onBug: reportBug,
+        signal: ended.signal,
+      });
       const file = flags["write-kubeconfig"];
       if (file) await writePrivately(file, host.kubeconfig);
       const use = host.address.transport === "unix"

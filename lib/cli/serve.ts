@@ -4,6 +4,7 @@
  * @module
  */
 import { UsageError } from "./flags.ts";
+import { warn } from "./standard_streams.ts";
 
 /** What ends a server. */
 export const ENDINGS: readonly Deno.Signal[] = Deno.build.os === "windows"
@@ -37,4 +38,9 @@ export async function writePrivately(path: string, text: string): Promise<void> 
   await Deno.writeTextFile(path, "", { mode: 0o600 });
   if (Deno.build.os !== "windows") await Deno.chmod(path, 0o600);
   await Deno.writeTextFile(path, text);
+}
+
+/** Tells of a bug that has ended one connection: the others go on. */
+export function reportBug(error: unknown): void {
+  warn(`error: a bug in podwire ended a connection: ${error instanceof Error ? error.stack : error}\n`);
 }

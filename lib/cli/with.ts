@@ -7,7 +7,7 @@ import type { ClusterAccess } from "../kubeconfig/mod.ts";
 import { selfSignedCertificate, serveGateway } from "../server/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
-import { writePrivately } from "./serve.ts";
+import { reportBug, writePrivately } from "./serve.ts";
 import { writeText } from "./standard_streams.ts";
 
 /** What running a program behind a gateway takes. */
@@ -51,7 +51,7 @@ export async function runWithGateway(command: readonly string[], access: Cluster
   try {
     // Over TLS, because client-go has no credentials for a server without.
     const certificate = await selfSignedCertificate();
-    await using gateway = await serveGateway({ access, listen: { port: 0 }, certificate });
+    await using gateway = await serveGateway({ access, listen: { port: 0 }, certificate, onBug: reportBug });
     const kubeconfig = `${folder}/kubeconfig`;
     await writePrivately(kubeconfig, gateway.kubeconfig);
     return await run(command, { KUBECONFIG: kubeconfig });

@@ -40,6 +40,11 @@ export interface GatewayOptions {
   readonly maxConnections?: number;
   /** What a request may take. */
   readonly limits?: HttpLimits;
+  /**
+   * Is told of a bug, podwire's or that of a function it was given, which has ended one connection. Default: it is thrown where nobody
+   * catches it, which ends the process.
+   */
+  readonly onBug?: (error: unknown) => void;
   /** Ends the gateway at once. */
   readonly signal?: AbortSignal;
 }

@@ -27,6 +27,8 @@ export interface HostOptions {
   readonly allowOrigins?: readonly string[];
   /** Connections at a time; further ones wait. Default 256. */
   readonly maxConnections?: number;
+  /** As in {@linkcode GatewayOptions}. */
+  readonly onBug?: (error: unknown) => void;
   /** Ends the host. */
   readonly signal?: AbortSignal;
 }
@@ -112,7 +114,7 @@ class Host implements HostServer {
     this.#server = new HttpServer(
       listener,
       (exchange) => this.#answer(exchange),
-      options.maxConnections === undefined ? {} : { maxConnections: options.maxConnections },
+      options,
     );
     this.finished = this.#run(options);
   }

@@ -27,6 +27,11 @@ export interface HttpServerOptions {
   readonly maxConnections?: number;
   /** What a request may take. */
   readonly limits?: HttpLimits;
+  /**
+   * Is told of a bug, podwire's or that of a function it was given, which has ended one connection. Default: it is thrown where nobody
+   * catches it, which ends the process.
+   */
+  readonly onBug?: (error: unknown) => void;
 }
 
 /**
@@ -102,10 +107,13 @@ export class HttpServer {
     clearTimeout(timer);
   }
 
-  async #accept({ maxConnections = 256, limits }: HttpServerOptions): Promise<void> {
+  async #accept({ maxConnections = 256, limits, onBug }: HttpServerOptions): Promise<void> {
     try {
       for await (const duplex of this.#listener.connections(maxConnections)) {
-        const session = this.#serve(duplex, limits);
+        const session = this.#serve(duplex, limits).catch((error) => {
+          if (!onBug) throw error;
+          onBug(error);
+        });
         this.#sessions.add(session);
         session.finally(() => this.#sessions.delete(session));
       }

@@ -355,3 +355,18 @@ Deno.test("a gateway in front of the embedded host shows its pods", async () => 
   const response = await fetch(`${gateway.url.origin}/api/v1/namespaces/default/pods`, { headers });
   assertEquals((await response.json()).items[0].metadata.name, "demo");
 });
+
+Deno.test("a bug ends one connection, and is told", async () => {
+  const bugs: unknown[] = [];
+  const bug = new TypeError("the log is full");
+  await withGateway(never, async (gateway) => {
+    const request = `GET /healthz HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${gateway.token}\r\n\r\n`;
+    for (let i = 0; i < 2; i++) assertEquals(statusLine(await ask(gateway, request)), "HTTP/1.1 200 OK");
+    assertEquals(bugs, [bug, bug]);
+  }, {
+    onBug: (error) => bugs.push(error),
+    onRequest: () => {
+      throw bug;
+    },
+  });
+});
