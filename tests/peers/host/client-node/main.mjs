@@ -66,16 +66,21 @@ const actions = {
   },
   async watch() {
     const events = [];
-    const over = new Promise((resolve) => {
-      new Watch(config).watch(
-        `/api/v1/namespaces/${namespace}/pods`,
-        { timeoutSeconds: "2" },
-        (type, object) => object.metadata.name === pod && events.push(type),
-        resolve,
-      );
-    });
+    const [added, deleted] = [Promise.withResolvers(), Promise.withResolvers()];
+    await new Watch(config).watch(
+      `/api/v1/namespaces/${namespace}/pods`,
+      { timeoutSeconds: "60" },
+      (type, object) => {
+        if (object.metadata.name !== pod) return;
+        events.push(type);
+        if (type === "ADDED") added.resolve();
+        if (type === "DELETED") deleted.resolve();
+      },
+      deleted.resolve,
+    );
+    await added.promise;
     await config.makeApiClient(CoreV1Api).deleteNamespacedPod({ namespace, name: pod, gracePeriodSeconds: 0 });
-    await over;
+    await deleted.promise;
     return events;
   },
 };
