@@ -102,13 +102,13 @@ export const command = defineCommand({
 /** One call of the command. */
 class CopyRun implements Disposable {
   readonly #cluster: Cluster;
-  readonly #invocation: Pick<Invocation<typeof command.flags>, "flags" | "requestOptions">;
+  readonly #invocation: Pick<Invocation<typeof command.flags>, "flags" | "requestOptions" | "verbosity">;
   readonly #progress: Progress;
   readonly #open = new Map<string, Promise<ContainerFiles>>();
 
   constructor(
     cluster: Cluster,
-    invocation: Pick<Invocation<typeof command.flags>, "flags" | "requestOptions">,
+    invocation: Pick<Invocation<typeof command.flags>, "flags" | "requestOptions" | "verbosity">,
     progress: Progress,
   ) {
     this.#cluster = cluster;
@@ -221,6 +221,8 @@ class CopyRun implements Disposable {
       container: container.name,
       retries: this.#invocation.flags.retries,
       onRetry: (retry: number, limit: number, error: unknown) => {
+        // Nothing is lost by a break that the first attempt mends: no reason for alarm.
+        if (retry === 1 && this.#invocation.verbosity === 0) return;
         const why = error instanceof Error ? error.message : String(error);
         this.#progress.note(`note: ${why}; resuming, retry ${retry}${limit < 0 ? "" : `/${limit}`}`);
       },

@@ -18,6 +18,7 @@ import {
   toText,
   type TreeEntry,
   type TreeSource,
+  Turn,
 } from "../client/mod.ts";
 import { PodwireError } from "../bytes/mod.ts";
 
@@ -42,9 +43,10 @@ interface Held {
   readonly sum: FileSum;
 }
 
-/** How much is held in memory until its checksums are known. */
-const HELD_FILES = 2000;
-const HELD_BYTES = 8 * 1024 * 1024;
+/** How much is held in memory until its checksums are known: in one batch, and how many of them. */
+const HELD_FILES = 1000;
+const HELD_BYTES = 4 * 1024 * 1024;
+const BATCHES = 4;
 
 /** Writes trees to one destination. */
 export class LocalSink {
@@ -61,8 +63,9 @@ export class LocalSink {
   readonly #owner: boolean;
   #held: Held[] = [];
   #heldBytes = 0;
-  /** Those before, while their checksums are asked for. */
-  #writing: Promise<void> = Promise.resolve();
+  /** The batches before, whose checksums are asked for: each is written after the one before it. */
+  readonly #writing: Promise<void>[] = [];
+  readonly #turn = new Turn();
 
   /** A sink for `source` at `root`. */
   constructor(root: string, source: TreeSource, options: LocalSinkOptions) {
@@ -82,7 +85,7 @@ export class LocalSink {
     await makeParents(parentOf(this.#root));
     for await (const entry of this.#source.entries()) await this.#take(entry);
     await this.#writeHeld();
-    await this.#writing;
+    await Promise.all(this.#writing);
     for (const entry of this.#links) await this.#link(entry);
     for (const entry of this.#metadata.reverse()) await this.#finishFolder(entry);
     return this.#problems;
@@ -122,18 +125,23 @@ export class LocalSink {
     const held = this.#held;
     this.#held = [];
     this.#heldBytes = 0;
-    await this.#writing;
-    this.#writing = this.#writeAll(held);
-    this.#writing.catch(() => {}); // It is awaited before the next.
+    const changed = this.#source.changed(held.map(({ sum }) => sum));
+    const writing = this.#writeAll(held, changed, this.#writing.at(-1));
+    writing.catch(() => {}); // It is awaited further down, or in the end.
+    this.#writing.push(writing);
+    if (this.#writing.length === BATCHES) await this.#writing.shift();
   }
 
   /** Writes files, once the container says that they are what it has. */
-  async #writeAll(held: readonly Held[]): Promise<void> {
-    const changed = new Set(await this.#source.changed(held.map(({ sum }) => sum)));
-    for (const [i, { entry, bytes, sum }] of held.entries()) {
-      // The connection has to be heard in between: its peer wants an answer to a ping.
-      if (i % 64 === 63) await new Promise((resolve) => setTimeout(resolve));
-      if (changed.has(sum.path)) this.#problem(entry);
+  async #writeAll(
+    held: readonly Held[],
+    changedFiles: Promise<readonly string[]>,
+    before: Promise<void> | undefined,
+  ): Promise<void> {
+    const [changed] = await Promise.all([changedFiles, before]);
+    for (const { entry, bytes, sum } of held) {
+      await this.#turn.share();
+      if (changed.includes(sum.path)) this.#problem(entry);
       else await this.#writeSmall(entry, bytes);
     }
   }
@@ -142,7 +150,9 @@ export class LocalSink {
     const place = this.#place(entry.path);
     if (toText(entry.path) === undefined) return await this.#writeOdd(entry, bytes);
     try {
-      Deno.writeFileSync(place, bytes, { createNew: true, mode: this.#mode(entry) });
+      const mode = this.#mode(entry);
+      // A mode costs one more call, even if it is the one that files have anyway.
+      Deno.writeFileSync(place, bytes, { createNew: true, ...(mode !== (0o666 & ~this.#umask) && { mode }) });
     } catch (error) {
       if (!(error instanceof Deno.errors.AlreadyExists)) {
         // What was written of a new file is of no use.
@@ -186,7 +196,7 @@ export class LocalSink {
    */
   async #replace(entry: TreeEntry, write: (staged: string, there: boolean) => Promise<boolean | void>): Promise<void> {
     const place = this.#place(entry.path);
-    const there = await lookAt(place, entry.path === "");
+    const there = lookAt(place, entry.path === "");
     if (there?.isDirectory) throw new PodwireError(`open ${place}: is a directory`);
     if (there && !there.isFile && !there.isSymlink) throw new PodwireError(`open ${place}: is not a regular file`);
     const staged = `${parentOf(place)}/.podwire-${crypto.randomUUID().slice(0, 8)}`;
@@ -235,7 +245,7 @@ export class LocalSink {
     if (toText(path) === undefined || toText(target) === undefined) {
       return await this.#writeOdd(entry, new Uint8Array());
     }
-    const there = await lookAt(place, false);
+    const there = lookAt(place, false);
     if (there?.isDirectory) return this.#options.onWarning(this.#options.linkWarning(place, showName(target)));
     if (there) await Deno.remove(place);
     if (type === "link") await Deno.link(this.#place(target), place);
@@ -258,7 +268,7 @@ export class LocalSink {
         new Uint8Array(),
       );
     } else {
-      const there = await lookAt(place, false);
+      const there = lookAt(place, false);
       if (there?.isSymlink) {
         this.#options.onWarning(
           `warning: file ${JSON.stringify(place)} is a link, nothing is written through it, skipping`,
@@ -266,14 +276,14 @@ export class LocalSink {
         return false;
       }
       if (there && !there.isDirectory) throw new PodwireError(`mkdir ${place}: not a directory`);
-      if (!there) await Deno.mkdir(place);
+      if (!there) Deno.mkdirSync(place);
     }
     this.#folders.add(path);
     return true;
   }
 
   async #makeRoot(): Promise<void> {
-    const there = await lookAt(this.#root, true);
+    const there = lookAt(this.#root, true);
     if (there && !there.isDirectory) throw new PodwireError(`mkdir ${this.#root}: not a directory`);
     if (!there) await Deno.mkdir(this.#root);
   }
@@ -293,9 +303,9 @@ export class LocalSink {
     const { path, uid, gid, mtime } = entry;
     const place = this.#place(path);
     if (toText(path) === undefined) return await this.#writeOdd(entry, new Uint8Array());
-    if (this.#owner) await Deno.chown(place, uid, gid);
-    if (this.#options.preserve) await Deno.chmod(place, this.#mode(entry));
-    await Deno.utime(place, mtime, mtime);
+    if (this.#owner) Deno.chownSync(place, uid, gid);
+    if (this.#options.preserve) Deno.chmodSync(place, this.#mode(entry));
+    Deno.utimeSync(place, mtime, mtime);
   }
 
   /** Of what a container says, the permissions; it does not get to say who a program runs as. */
@@ -340,7 +350,7 @@ function parentOf(place: string): string {
 /** Makes a folder and those above it. */
 async function makeParents(place: string): Promise<void> {
   for (let above = place;; above = parentOf(above)) {
-    const there = await lookAt(above, true);
+    const there = lookAt(above, true);
     if (there?.isDirectory) break;
     if (there) throw new PodwireError(`mkdir ${above}: not a directory`);
     if (above === "/" || above === ".") break;
@@ -348,9 +358,10 @@ async function makeParents(place: string): Promise<void> {
   await Deno.mkdir(place, { recursive: true });
 }
 
-async function lookAt(place: string, follow: boolean): Promise<Deno.FileInfo | undefined> {
+/** Small calls, and many: a thread's wake-up would cost more than they do. */
+function lookAt(place: string, follow: boolean): Deno.FileInfo | undefined {
   try {
-    return await (follow ? Deno.stat(place) : Deno.lstat(place));
+    return follow ? Deno.statSync(place) : Deno.lstatSync(place);
   } catch (error) {
     // Below a file there is nothing either.
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return undefined;

@@ -30,8 +30,10 @@ export class LocalSource implements TreeSource {
     this.#path = path;
   }
 
-  entries(): AsyncIterable<TreeEntry> {
-    return this.#walk(this.#path, "");
+  async *entries(): AsyncGenerator<TreeEntry> {
+    const entry = this.#look(this.#path, "");
+    yield entry;
+    if (entry.type === "directory") yield* this.#folder(this.#path, "");
   }
 
   changed(files: readonly FileSum[]): Promise<string[]> {
@@ -45,7 +47,7 @@ export class LocalSource implements TreeSource {
     return Promise.resolve(changed.map(({ path }) => path));
   }
 
-  async *#walk(path: string, name: string): AsyncGenerator<TreeEntry> {
+  #look(path: string, name: string): TreeEntry {
     // Small calls, and many: a thread's wake-up would cost more than they do.
     const info = Deno.lstatSync(path);
     const base = {
@@ -56,12 +58,9 @@ export class LocalSource implements TreeSource {
       gid: info.gid ?? 0,
       size: 0,
     };
-    if (info.isSymlink) yield { ...base, type: "symlink", target: fromText(Deno.readLinkSync(path)) };
-    else if (info.isFile) yield this.#file(path, base, info);
-    else if (info.isDirectory) {
-      yield { ...base, type: "directory" };
-      yield* this.#folder(path, name);
-    } else yield { ...base, type: "other" };
+    if (info.isSymlink) return { ...base, type: "symlink", target: fromText(Deno.readLinkSync(path)) };
+    if (info.isFile) return this.#file(path, base, info);
+    return { ...base, type: info.isDirectory ? "directory" : "other" };
   }
 
   async *#folder(path: string, name: string): AsyncGenerator<TreeEntry> {
@@ -71,7 +70,12 @@ export class LocalSource implements TreeSource {
       if (isOdd(place(path, entry.name), entry)) odd.add(entry.name);
       else names.push(entry.name);
     }
-    for (const entry of names.sort()) yield* this.#walk(place(path, entry), name ? `${name}/${entry}` : entry);
+    for (const base of names.sort()) {
+      const [inner, innerName] = [place(path, base), name ? `${name}/${base}` : base];
+      const entry = this.#look(inner, innerName);
+      yield entry;
+      if (entry.type === "directory") yield* this.#folder(inner, innerName);
+    }
     if (odd.size > 0) yield* oddEntries(path, fromText(name), odd);
   }
 

@@ -37,27 +37,27 @@ export interface ArchiveEntry {
   readonly content: AsyncIterable<Uint8Array>;
 }
 
+/** How much of an archive may wait for its reader, in bytes. */
+const READ_AHEAD = 256 * 1024;
+
 /** Reads an archive. What is not read of an entry is skipped. */
 export async function* readArchive(archive: ReadableStream<Uint8Array>): AsyncGenerator<ArchiveEntry> {
   const { default: tar } = await import("tar-stream") as unknown as TarStream;
-  const extract = tar.extract({ filenameEncoding: "latin1" });
+  const extract = tar.extract({ filenameEncoding: "latin1", highWaterMark: READ_AHEAD });
   const reader = archive.getReader();
+  let wake = () => {};
+  let gone = false;
+  extract.on("drain", () => wake());
+  extract.on("close", () => {
+    gone = true; // Nothing drains any more.
+    wake();
+  });
   const pumped = (async () => {
     try {
-      for (;;) {
+      while (!gone) {
         const { done, value } = await reader.read();
         if (done) return extract.end();
-        if (!extract.write(value)) {
-          await new Promise<void>((resolve) => {
-            const go = () => {
-              extract.off("drain", go);
-              extract.off("close", go);
-              resolve();
-            };
-            extract.on("drain", go);
-            extract.on("close", go);
-          });
-        }
+        if (!extract.write(value) && !gone) await new Promise<void>((resolve) => wake = resolve);
       }
     } catch (error) {
       extract.destroy(error as Error);
@@ -77,7 +77,7 @@ export async function* readArchive(archive: ReadableStream<Uint8Array>): AsyncGe
 
 /** What is used of `tar-stream`, which brings no types. */
 interface TarStream {
-  readonly default: { extract(options: { filenameEncoding: string }): Extract };
+  readonly default: { extract(options: { filenameEncoding: string; highWaterMark: number }): Extract };
 }
 
 interface Extract extends AsyncIterable<AsyncIterable<Uint8Array> & { readonly header: Headers; resume(): void }> {
@@ -85,7 +85,6 @@ interface Extract extends AsyncIterable<AsyncIterable<Uint8Array> & { readonly h
   end(): void;
   destroy(error?: Error): void;
   on(event: "drain" | "close", listener: () => void): void;
-  off(event: "drain" | "close", listener: () => void): void;
 }
 
 interface Headers {
@@ -148,7 +147,8 @@ export async function packArchive(
     const sink = controller.add(header);
     if (content instanceof ReadableStream) return await content.pipeTo(sink);
     const writer = sink.getWriter();
-    if (content && content.length > 0) await writer.write(content);
+    // The close says so if the write fails.
+    if (content && content.length > 0) writer.write(content).catch(() => {});
     await writer.close();
   };
   void (async () => {

@@ -10,8 +10,13 @@
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
 
+/** ASCII is the same in UTF-8: most names take the short way. */
+// deno-lint-ignore no-control-regex -- All of ASCII is meant.
+const ASCII = /^[\x00-\x7f]*$/;
+
 /** The bytes of a byte string. */
 export function bytesOf(name: string): Uint8Array<ArrayBuffer> {
+  if (ASCII.test(name)) return encoder.encode(name);
   const bytes = new Uint8Array(name.length);
   for (let i = 0; i < name.length; i++) bytes[i] = name.charCodeAt(i);
   return bytes;
@@ -20,17 +25,21 @@ export function bytesOf(name: string): Uint8Array<ArrayBuffer> {
 /** `bytes` as a byte string. */
 export function byteString(bytes: Uint8Array): string {
   let text = "";
-  for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  for (let at = 0; at < bytes.length; at += 8192) {
+    // Not spread, which takes the bytes one by one; `apply` takes any array, whatever its type says.
+    text += String.fromCharCode.apply(null, bytes.subarray(at, at + 8192) as unknown as number[]);
+  }
   return text;
 }
 
 /** Text as a byte string: its UTF-8. */
 export function fromText(text: string): string {
-  return byteString(encoder.encode(text));
+  return ASCII.test(text) ? text : byteString(encoder.encode(text));
 }
 
 /** A byte string as text; `undefined` if it is no UTF-8. */
 export function toText(name: string): string | undefined {
+  if (ASCII.test(name)) return name;
   try {
     return utf8.decode(bytesOf(name));
   } catch {

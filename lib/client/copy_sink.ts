@@ -10,7 +10,7 @@
 import { type ArchiveHeader, packArchive } from "./copy_archive.ts";
 import { contentOf, readAll } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
-import { folderOf, fromText, joinPath, quote, showName } from "./copy_names.ts";
+import { bytesOf, folderOf, fromText, joinPath, quote, showName } from "./copy_names.ts";
 import { pour, sendFile } from "./copy_send.ts";
 import { type ContainerShell, type CopyPlace, retriesOf, toolError } from "./copy_shell.ts";
 import {
@@ -22,6 +22,7 @@ import {
   WINDOW_BYTES,
   WINDOW_ENTRIES,
 } from "./copy_tree.ts";
+import { Turn } from "./copy_turn.ts";
 
 /** How to send a tree. */
 export interface SendOptions {
@@ -100,6 +101,7 @@ class TreeSend {
   #window: Item[] = [];
   #windowBytes = 0;
   #large = 0;
+  #lists = 0;
   #failed: { readonly error: unknown } | undefined;
 
   constructor(place: CopyPlace, shell: ContainerShell, source: TreeSource, stage: string, options: SendOptions) {
@@ -115,9 +117,11 @@ class TreeSend {
     const folders: TreeEntry[] = [];
     const links: TreeEntry[] = [];
     const hasTar = this.#shell.tools.has.has("tar");
+    const turn = new Turn();
     try {
       for await (const entry of this.#source.entries()) {
         if (this.#failed) break;
+        await turn.share();
         if (entry.type === "other") {
           this.#problems.push(`${showName(entry.path)}: not a file, a folder or a link: not copied`);
         } // After what is in them: that changes their time, and may need a right that they do not give.
@@ -190,7 +194,7 @@ class TreeSend {
     for (let left = items, broken = 0;;) {
       let failure: unknown;
       try {
-        await send.call(this, left);
+        if (await send.call(this, left)) break;
       } catch (error) {
         failure = error;
         await retries.wait(error);
@@ -212,13 +216,18 @@ class TreeSend {
     for (const { path, size } of files) this.#tell(path, size, size, !changed.has(path));
   }
 
-  /** Unpacks entries in the staged tree. */
-  async #unpack(items: readonly Item[]): Promise<void> {
+  /** Unpacks entries in the staged tree; whether the container has found all checksums to be right by itself. */
+  async #unpack(items: readonly Item[]): Promise<boolean> {
     const { pod, container, signal } = this.#place;
-    const archive = await packArchive(items, this.#shell.tools.gnuTar);
+    const list = this.#shell.sum === "sha256sum" ? sumList(items) : undefined;
+    const listName = list ? `sums-${this.#lists++}` : "";
+    const archive = await packArchive(
+      list ? [...items, { header: listHeader(listName, list), content: list }] : items,
+      this.#shell.tools.gnuTar,
+    );
     const bytes = new Uint8Array(await new Response(archive).arrayBuffer());
     const flags = this.#options.preserve ? ["-xpf", "-"] : ["--no-same-permissions", "--no-same-owner", "-xf", "-"];
-    const child = await pod.exec(["sh", "-c", UNPACK, "sh", this.#stage, ...flags], {
+    const child = await pod.exec(["sh", "-c", UNPACK, "sh", this.#stage, listName, ...flags], {
       stdin: "piped",
       ...(container && { container }),
       ...(signal && { signal }),
@@ -234,6 +243,7 @@ class TreeSend {
       ]);
       const { code } = await child.status;
       if (code !== 0) throw new CopyError(toolError(fromText(stderr), code), { code });
+      return stdout.endsWith("\nchecked\n");
     } catch (error) {
       child.close();
       if (!(error instanceof CopyError)) await this.#shell.waitGone(stdout.split("\n")[0] ?? "");
@@ -244,7 +254,7 @@ class TreeSend {
   }
 
   /** Without `tar`: folders and links by the shell. */
-  async #makeLinks(items: readonly Item[]): Promise<void> {
+  async #makeLinks(items: readonly Item[]): Promise<boolean> {
     const script = items.map(({ header }) => {
       const name = joinPath(fromText(this.#stage), header.name);
       const target = header.target ?? "";
@@ -260,6 +270,7 @@ class TreeSend {
     for (let at = 0; at < script.length; at += 100) {
       await this.#shell.must(`exit_code=0\n${script.slice(at, at + 100).join("\n")}\n(exit "$exit_code")`);
     }
+    return false;
   }
 
   /** Sends a file on its own. */
@@ -314,8 +325,23 @@ class TreeSend {
 /** How often a container may have something else than what it was sent, with no break in between. */
 const MAX_WRONG = 3;
 
-/** `$1` where to; the rest are `tar`'s flags. What `tar` leaves unread is read: else a writer learns of a closed pipe. */
-const UNPACK = `echo $$; d=$1; shift; tar "$@" -C "$d"; c=$?; cat >/dev/null; exit $c`;
+/**
+ * `$1` where to, `$2` the list of checksums that is unpacked there, if any; the rest are `tar`'s flags. What `tar` leaves unread is read: else
+ * a writer learns of a closed pipe. Without "checked" the checksums are asked for one by one.
+ */
+const UNPACK = `echo $$; d=$1; s=$2; shift 2; tar "$@" -C "$d"; c=$?; cat >/dev/null
+if [ "$c" = 0 ] && [ "$s" ]; then cd "$d" && sha256sum -c "$s" >/dev/null 2>&1 && echo checked; fi; exit $c`;
+
+/** The files' checksums as `sha256sum -c` reads them; nothing if there are none, or names that it writes otherwise than they are. */
+function sumList(items: readonly Item[]): Uint8Array | undefined {
+  const files = items.filter(({ sum }) => sum);
+  if (files.length === 0 || files.some(({ header }) => /[\n\\]/.test(header.name))) return undefined;
+  return bytesOf(files.map(({ header, sum }) => `${sum!.sums[0]}  ${header.name}\n`).join(""));
+}
+
+function listHeader(name: string, { length }: Uint8Array): ArchiveHeader {
+  return { name, type: "file", mode: 0o600, mtime: 0, uid: 0, gid: 0, size: length };
+}
 
 function stagedName(path: string): string {
   return path === "" ? "tree" : `tree/${path}`;

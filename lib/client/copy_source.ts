@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { concat } from "../bytes/mod.ts";
 import { readArchive } from "./copy_archive.ts";
 import { FileCheck } from "./copy_check.ts";
 import type { Content } from "./copy_content.ts";
@@ -159,13 +160,9 @@ function once(content: AsyncIterable<Uint8Array>, size: number): Content {
     once: true,
     open: () => ReadableStream.from(content),
     bytes: async () => {
-      const bytes = new Uint8Array(size);
-      let at = 0;
-      for await (const chunk of content) {
-        bytes.set(chunk, at);
-        at += chunk.length;
-      }
-      return bytes;
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of content) chunks.push(chunk);
+      return chunks.length === 1 ? chunks[0]! : concat(chunks);
     },
   };
 }

@@ -28,6 +28,7 @@ export {
   type TreeEntry,
   type TreeSource,
 } from "./copy_tree.ts";
+export { Turn } from "./copy_turn.ts";
 export { CopyError, type CopyErrorInit } from "./copy_error.ts";
 export type { CopyOptions, Download, Uploaded, UploadOptions } from "./copy_pod.ts";
 export { ApiError, type Refusal, TargetError, UpgradeError } from "./errors.ts";

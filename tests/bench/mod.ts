@@ -6,6 +6,7 @@
  */
 import { ground } from "../cluster/ground.ts";
 import { denoFlags, ROOT } from "../offline/flags.ts";
+import { benchCp } from "./cp_bench.ts";
 
 interface Workload {
   readonly name: string;
@@ -86,3 +87,5 @@ try {
 } finally {
   await Deno.remove(zeros);
 }
+console.log();
+await benchCp();

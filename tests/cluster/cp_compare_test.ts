@@ -65,25 +65,31 @@ Deno.test("podwire cp does as kubectl cp does", async (t) => {
   const sleep = { command: ["sleep", "infinity"] };
   const containers = [{ ...sleep, name: "main" }, { ...sleep, name: "side" }];
   const annotations = { "kubectl.kubernetes.io/default-container": "main" };
-  await cluster.withPod({ prefix: "cp", containers, annotations }, async ({ name }) => {
-    for (const invocation of CP_INVOCATIONS) {
-      const line = invocation.args.join(" ");
-      await t.step(line || "(nothing)", async () => {
+  const outcomes = new Map<CpInvocation, readonly [theirs: Outcome, ours: Outcome]>();
+  const left = CP_INVOCATIONS.values();
+  const work = () =>
+    cluster.withPod({ prefix: "cp", containers, annotations }, async ({ name }) => {
+      for (const invocation of left) {
         const theirs = await outcome(cluster, kubectl, name, invocation);
-        const ours = await outcome(cluster, podwire, name, invocation);
-        const difference = CP_DIFFERENCES.find(({ args }) => args.test(line));
-        if (difference) used.add(difference.reason);
-        for (const field of ["stdout", "stderr", "files"] as const) {
-          const expected = difference?.[field];
-          if (expected) {
-            assert(expected.kubectl.test(theirs[field]), `kubectl's ${field} has changed: ${theirs[field]}`);
-            assert(expected.podwire.test(ours[field]), `${field}: ${ours[field]}`);
-          } else assertEquals(normalize(ours[field]), normalize(theirs[field]), field);
-        }
-        const codes = { kubectl: theirs.code, podwire: ours.code };
-        assertEquals(codes, difference?.code ?? { kubectl: theirs.code, podwire: theirs.code }, "exit codes");
-      });
-    }
-  });
+        outcomes.set(invocation, [theirs, await outcome(cluster, podwire, name, invocation)]);
+      }
+    });
+  await Promise.all([work(), work(), work()]);
+  for (const [invocation, [theirs, ours]] of outcomes) {
+    const line = invocation.args.join(" ");
+    await t.step(line || "(nothing)", () => {
+      const difference = CP_DIFFERENCES.find(({ args }) => args.test(line));
+      if (difference) used.add(difference.reason);
+      for (const field of ["stdout", "stderr", "files"] as const) {
+        const expected = difference?.[field];
+        if (expected) {
+          assert(expected.kubectl.test(theirs[field]), `kubectl's ${field} has changed: ${theirs[field]}`);
+          assert(expected.podwire.test(ours[field]), `${field}: ${ours[field]}`);
+        } else assertEquals(normalize(ours[field]), normalize(theirs[field]), field);
+      }
+      const codes = { kubectl: theirs.code, podwire: ours.code };
+      assertEquals(codes, difference?.code ?? { kubectl: theirs.code, podwire: theirs.code }, "exit codes");
+    });
+  }
   assertEquals(CP_DIFFERENCES.filter(({ reason }) => !used.has(reason)), [], "differences that nothing shows");
 });

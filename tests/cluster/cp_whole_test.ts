@@ -1,5 +1,5 @@
 /** podwire cp on the real cluster: what is large, over a link that is cut, and what is many. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { denoFlags, ROOT } from "../offline/flags.ts";
 import { CuttingRelay } from "./cutting_relay.ts";
 import { type Ground, ground, type NodeName, type ServerName } from "./ground.ts";
@@ -69,7 +69,7 @@ find . -exec touch -h -d '2001-02-03 04:05:06' {} +`,
           const command = [...await podwire(), "cp", ...args];
           const options = { env: cluster.environment(server), cwd: folder, timeout: 120_000 };
           const { code, stdout, stderr } = await cluster.run(command, options);
-          // The old server's kubelet drops a connection now and then.
+          // On a cluster that is shared other tests restart the servers `default` and `old` meanwhile, which takes more than one attempt.
           assertEquals({ code, stdout, stderr: stderr.replaceAll(/^note: .*resuming.*\n/gm, "") }, {
             code: 0,
             stdout: "",
@@ -108,6 +108,27 @@ Deno.test("podwire cp from pod to pod, across nodes", async () => {
         assertEquals(await sums(to.name), await sums(from.name));
       }),
   );
+});
+
+Deno.test("podwire cp says that this machine's disk is full, and leaves what was there", async () => {
+  const cluster = await ground();
+  const folder = await Deno.makeTempDir({ prefix: "podwire-cp-" });
+  // A file system of its own, of which nobody else sees anything; it ends with the shell.
+  const script = `d=$1; shift; mount -t tmpfs -o size=4m none "$d" || exit 99
+echo old >"$d/file"; "$@"; echo "code $?"; ls -A "$d"; cat "$d/file"`;
+  try {
+    await cluster.withPod({ prefix: "cp" }, async ({ name }) => {
+      await cluster.kubectl(["exec", name, "--", "sh", "-c", "head -c 9000000 /dev/urandom >/tmp/file"]);
+      const command = [...await podwire(), "cp", `${name}:/tmp/file`, `${folder}/file`];
+      const { stdout, stderr } = await cluster.run(["unshare", "-m", "sh", "-c", script, "sh", folder, ...command], {
+        env: cluster.environment(),
+      });
+      assertMatch(stderr, /\/file: No space left on device/);
+      assertEquals(stdout, "code 1\nfile\nold\n");
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
 
 /** Runs a script of bash in a folder of this machine. */
