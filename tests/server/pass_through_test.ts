@@ -294,7 +294,7 @@ Deno.test("TestTranslatingHandler: what an API server would translate, by what t
   }
 });
 
-Deno.test("kubeletTarget() is the kubelet's path and query (F.4)", () => {
+Deno.test("kubeletTarget() is the kubelet's path and query", () => {
   const pod = "/api/v1/namespaces/ns/pods/p";
   const cases: Array<[path: string, query: string, target: string | undefined]> = [
     [

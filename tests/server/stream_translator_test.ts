@@ -282,7 +282,7 @@ Deno.test("an upstream's bare text becomes a Status, and a Status bare text, as 
     '"details":{"causes":[{"reason":"ExitCode","message":"3"}]}}';
   assertEquals(await run(V4, json, "channel.k8s.io"), "m");
   assertEquals(await run(V4, SUCCESS, "channel.k8s.io"), undefined);
-  // How a command ended, v1 cannot say: that is no success (I1).
+  // How a command ended, v1 cannot say: that is no success.
   assertEquals(JSON.parse((await run("channel.k8s.io", "", V5))!).reason, "InternalError");
 });
 
@@ -297,7 +297,7 @@ for (
       peer.write(Uint8Array.of(0x80, 3, 0, 2, 0, 0, 0, 8, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff)), // No header block.
   })
 ) {
-  Deno.test(`an upstream that ${how} without a status is an InternalError, after all of its output (I1, I15)`, async () => {
+  Deno.test(`an upstream that ${how} without a status is an InternalError, after all of its output`, async () => {
     await withUpstream(async (connection) => {
       const { peer, ids } = await spdyServer(connection, 3);
       await peer.write(dataFrame(ids.stdout!, "half"));
@@ -348,7 +348,7 @@ Deno.test("a client that goes ends the upstream's session at once", async () => 
   });
 });
 
-Deno.test("a size without a terminal reaches nobody and wedges nothing (I17)", async () => {
+Deno.test("a size without a terminal reaches nobody and wedges nothing", async () => {
   await withUpstream(async (connection) => {
     const { peer, ids } = await spdyServer(connection, 4);
     const frames = await peer.until((frames) =>
@@ -372,7 +372,7 @@ Deno.test("a size without a terminal reaches nobody and wedges nothing (I17)", a
   });
 });
 
-Deno.test("a command that does not read stops neither output nor signs of life, and holds little (I11)", async () => {
+Deno.test("a command that does not read stops neither output nor signs of life, and holds little", async () => {
   await using host = await startHost();
   await withOldServer(host, ["websocket"], async (server) => {
     await using gateway = await startGateway(server);

@@ -139,7 +139,7 @@ Deno.test("TestTunnelingHandler_UpstreamSPDYServerErrorPropagated", async () => 
   });
 });
 
-Deno.test("a GOAWAY of the upstream ends the tunnel, though its connection stays (I26)", async () => {
+Deno.test("a GOAWAY of the upstream ends the tunnel, though its connection stays", async () => {
   const gone = Promise.withResolvers<void>();
   await withUpstream(async (connection) => {
     await connection.acceptSpdy(PROTOCOL);
