@@ -12,6 +12,7 @@ export { hasToken } from "./has_token.ts";
 export { Heartbeat, type HeartbeatTarget, type PingOptions } from "./heartbeat.ts";
 export { maskPath } from "./mask_path.ts";
 export { MAX_DELAY } from "./max_delay.ts";
+export { orAbort } from "./or_abort.ts";
 export { pause } from "./pause.ts";
 export { ByteQueue, type ByteQueueOptions } from "./queue.ts";
 export { duplexPair } from "./pair.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { pause, PodwireError } from "../bytes/mod.ts";
+import { orAbort, pause, PodwireError } from "../bytes/mod.ts";
 import { PORT_FORWARD_CHANNELS, PORT_FORWARD_PROTOCOL, PORT_FORWARD_TUNNEL } from "../channels/mod.ts";
 import type { SocketAddress } from "../dial/mod.ts";
 import { messageDuplex } from "../websocket/mod.ts";
@@ -267,7 +267,7 @@ export class PortForward implements AsyncDisposable {
     this.#ended.signal.throwIfAborted();
     signal?.throwIfAborted();
     const opening = this.#tryOpen(port);
-    const pair = await (signal ? takeOrClose(opening, signal) : opening) ?? await this.#openLater(port, signal);
+    const pair = await (signal ? orAbort(opening, signal, closeLate) : opening) ?? await this.#openLater(port, signal);
     const { finDelay } = this.#options;
     const connection = new ForwardedConnection(pair, { port, ...(finDelay !== undefined && { finDelay }) });
     this.#track(connection, info);
@@ -307,7 +307,7 @@ export class PortForward implements AsyncDisposable {
       for (;;) {
         given.throwIfAborted();
         if (this.#recovery) await orAbort(this.#recovery, given);
-        const pair = await takeOrClose(this.#tryOpen(port), given);
+        const pair = await orAbort(this.#tryOpen(port), given, closeLate);
         if (pair) return pair;
       }
     } finally {
@@ -508,24 +508,7 @@ function asError(reason: unknown): Error {
   return reason instanceof Error ? reason : new PodwireError(String(reason));
 }
 
-/** What `opening` comes to, unless `signal` aborts first; then a connection that comes late is closed. */
-async function takeOrClose<T extends ForwardPair | undefined>(opening: Promise<T>, signal: AbortSignal): Promise<T> {
-  try {
-    return await orAbort(opening, signal);
-  } catch (error) {
-    opening.then((pair) => pair?.close(), () => {}); // Nobody waits for its failure any more.
-    throw error;
-  }
-}
-
-/** `promise`, unless `signal` aborts first. */
-async function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const abort = () => reject(signal.reason);
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
+/** Nobody waits for it any more. */
+function closeLate(pair: ForwardPair | undefined): void {
+  pair?.close();
 }

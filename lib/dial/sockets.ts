@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Duplex, PodwireError, readEnvironment } from "../bytes/mod.ts";
+import { type Duplex, orAbort, PodwireError, readEnvironment } from "../bytes/mod.ts";
 import { DialError, type Hop } from "./errors.ts";
 import { NodeDuplex, opened } from "./node_stream.ts";
 
@@ -78,7 +78,7 @@ async function connectHost(hostname: string, port: number, signal: AbortSignal):
 
 async function connectPath(path: string, signal: AbortSignal): Promise<Duplex> {
   if ("Deno" in globalThis) {
-    return new DenoDuplex(await orAbort(Deno.connect({ transport: "unix", path }), signal));
+    return new DenoDuplex(await orAbort(Deno.connect({ transport: "unix", path }), signal, (late) => late.close()));
   }
   return await connectNode({ path }, signal);
 }
@@ -91,22 +91,6 @@ async function connectNode(
   const socket = connect({ ...options, allowHalfOpen: true });
   await opened(socket, "connect", signal);
   return new NodeDuplex(socket);
-}
-
-/** `connecting`, unless `signal` comes first; a connection that still comes then is closed. */
-export async function orAbort<T extends { close(): void }>(connecting: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const abort = () => reject(signal.reason);
-  signal.addEventListener("abort", abort, { once: true });
-  if (signal.aborted) abort();
-  try {
-    return await Promise.race([connecting, promise]);
-  } catch (error) {
-    connecting.then((late) => late.close(), () => {}); // It failed twice: one reason is enough.
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
 }
 
 /** Runs a step; its failure becomes a {@linkcode DialError} that names it. */

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import type { Duplex } from "../bytes/mod.ts";
+import { type Duplex, orAbort } from "../bytes/mod.ts";
 import { DialError } from "./errors.ts";
 import { LowerStream, NodeDuplex, opened } from "./node_stream.ts";
-import { codeOf, DenoDuplex, explain, formatAddress, isIpAddress, orAbort } from "./sockets.ts";
+import { codeOf, DenoDuplex, explain, formatAddress, isIpAddress } from "./sockets.ts";
 import type { TlsOptions } from "./types.ts";
 
 /** Whom TLS is spoken with. */
@@ -43,7 +43,7 @@ export async function connectTls(
   const connecting = Deno.connectTls(options).catch((cause) => {
     throw codeOf(cause) === "" ? tlsError(cause, peer) : cause; // No system error: the certificate or the key is wrong.
   });
-  return await explain("tcp", peer, signal, () => orAbort(connecting, signal));
+  return await explain("tcp", peer, signal, () => orAbort(connecting, signal, (late) => late.close()));
 }
 
 /**

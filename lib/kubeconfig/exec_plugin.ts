@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { orAbort } from "../bytes/mod.ts";
 import type { ClientCertificate } from "../dial/mod.ts";
 import { isPem } from "./certificate_files.ts";
 import type { CredentialSource } from "./credentials.ts";
@@ -101,7 +102,7 @@ export class ExecPlugin implements CredentialSource {
     const run = this.#run ??= this.#start();
     run.waiting++;
     try {
-      return await abortable(run.result, signal);
+      return await (signal ? orAbort(run.result, signal) : run.result);
     } finally {
       run.waiting--;
       // Nobody waits any more: the program need not go on.
@@ -218,16 +219,4 @@ function withoutEscapes(hint: string): string {
     /[^\p{L}\p{M}\p{N}\p{P}\p{S}\p{Z}\t-\r]/gu,
     (char) => `U+${(char.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}`,
   );
-}
-
-async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return await promise;
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const abort = () => reject(signal.reason);
-  signal.addEventListener("abort", abort);
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
 }

@@ -3,9 +3,8 @@
  *
  * @module
  */
-import { type Duplex, pause } from "../bytes/mod.ts";
+import { type Duplex, orAbort, pause } from "../bytes/mod.ts";
 import { connectTcp, createDialer, DialError } from "../dial/mod.ts";
-import { orAbort } from "./abortable.ts";
 import { type Address, formatAddress, systemPath } from "./address.ts";
 import type { TargetEndpoint } from "./config.ts";
 import { RelayError, systemText } from "./errors.ts";

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { pause } from "../bytes/mod.ts";
 import { Broadcast } from "./broadcast.ts";
 import { ContainerLog } from "./container_log.ts";
 import { HostProcess, StartError } from "./process.ts";
@@ -243,7 +244,7 @@ export class Container {
       }
       await this.#outputTaken(); // What it left behind must be gone before it is there again.
       const { signal } = this.#ended;
-      await sleep(delay, signal);
+      await pause(delay, signal);
       if (signal.aborted) return;
       delay = delay === 0 ? this.#options.backOff : Math.min(2 * delay, MAX_BACK_OFF);
       this.#previousLog = this.#log;
@@ -257,7 +258,7 @@ export class Container {
   async #outputTaken(): Promise<void> {
     if (!this.#run) return;
     const taken = new AbortController();
-    await Promise.race([this.#run.over, sleep(OUTPUT_TIME, taken.signal)]);
+    await Promise.race([this.#run.over, pause(OUTPUT_TIME, taken.signal)]);
     taken.abort();
   }
 
@@ -322,17 +323,4 @@ const OUTPUT_TIME = 5_000;
 function goSeconds(milliseconds: number): string {
   const seconds = Math.round(milliseconds / 1000);
   return seconds < 60 ? `${seconds}s` : `${Math.floor(seconds / 60)}m${seconds % 60}s`;
-}
-
-function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
-  if (milliseconds === 0 || signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, milliseconds);
-    signal.addEventListener("abort", done);
-  });
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { Wakeup } from "./wakeup.ts";
 
 /** A line, or a part of one that is very long. */
 export interface LogEntry {
@@ -41,7 +42,7 @@ export class ContainerLog {
     stdout: { data: NOTHING, starts: true },
     stderr: { data: NOTHING, starts: true },
   };
-  #waiting = Promise.withResolvers<void>();
+  readonly #more = new Wakeup();
 
   /** Takes what the container writes; the bytes are copied. */
   append(stream: LogStream, data: Uint8Array): void {
@@ -56,7 +57,7 @@ export class ContainerLog {
       rest = rest.subarray(size);
       if (joined.at(-1) === NEWLINE || joined.length === MAX_LINE) this.#cut(stream);
     }
-    this.#wake();
+    this.#more.wake();
   }
 
   /** The container has ended. */
@@ -65,7 +66,7 @@ export class ContainerLog {
       if (this.#open[stream].data.length > 0) this.#cut(stream);
     }
     this.#ended = true;
-    this.#wake();
+    this.#more.wake();
   }
 
   /** Reads it. A reader who is so slow that entries leave before he has come to them goes on with the oldest that is there. */
@@ -77,7 +78,7 @@ export class ContainerLog {
       next = this.#dropped + from + batch.length;
       const wanted = since ? batch.filter(({ time }) => time >= since) : batch;
       if (wanted.length > 0) yield wanted;
-      else if (batch.length === 0 && (!follow || this.#ended || !await this.#more(signal))) return;
+      else if (batch.length === 0 && (!follow || this.#ended || !await this.#more.wait(signal))) return;
     }
   }
 
@@ -91,22 +92,6 @@ export class ContainerLog {
       this.#size -= this.#entries.shift()!.data.length + ENTRY_SIZE;
       this.#dropped++;
     }
-  }
-
-  /** Waits until there is more to read; `false` if the reading ends. */
-  async #more(signal: AbortSignal): Promise<boolean> {
-    if (signal.aborted) return false;
-    const { promise: aborted, resolve: abort } = Promise.withResolvers<void>();
-    const onAbort = () => abort();
-    signal.addEventListener("abort", onAbort, { once: true });
-    await Promise.race([this.#waiting.promise, aborted]);
-    signal.removeEventListener("abort", onAbort);
-    return !signal.aborted;
-  }
-
-  #wake(): void {
-    this.#waiting.resolve();
-    this.#waiting = Promise.withResolvers();
   }
 }
 

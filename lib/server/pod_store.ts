@@ -6,6 +6,7 @@
 import { DEFAULT_GRACE, type PodBody, podBody } from "./objects.ts";
 import { type HostPod, Pod } from "./pods.ts";
 import { StatusError } from "./status_error.ts";
+import { Wakeup } from "./wakeup.ts";
 
 /** A change of one pod. */
 export interface PodChange {
@@ -28,7 +29,7 @@ export class PodStore {
   /** The deletions under way. */
   readonly #ending = new Set<Promise<void>>();
   #version = 0;
-  #waiting = Promise.withResolvers<void>();
+  readonly #changed = new Wakeup();
 
   private constructor(specs: readonly HostPod[]) {
     this.namespaces = [...new Set(["default", ...specs.map(({ namespace = "default" }) => namespace)])].sort();
@@ -74,14 +75,8 @@ export class PodStore {
   }
 
   /** Waits for something to change; `false` if the signal was first. */
-  async changed(signal: AbortSignal): Promise<boolean> {
-    if (signal.aborted) return false;
-    const { promise: aborted, resolve: abort } = Promise.withResolvers<void>();
-    const onAbort = () => abort();
-    signal.addEventListener("abort", onAbort, { once: true });
-    await Promise.race([this.#waiting.promise, aborted]);
-    signal.removeEventListener("abort", onAbort);
-    return !signal.aborted;
+  changed(signal: AbortSignal): Promise<boolean> {
+    return this.#changed.wait(signal);
   }
 
   /**
@@ -132,8 +127,7 @@ export class PodStore {
   #record(change: PodChange): void {
     this.#changes.push(change);
     if (this.#changes.length > MAX_CHANGES) this.#changes.shift();
-    this.#waiting.resolve();
-    this.#waiting = Promise.withResolvers();
+    this.#changed.wake();
   }
 }
 

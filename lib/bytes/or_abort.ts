@@ -5,12 +5,13 @@
  */
 
 /**
- * `work`, unless `signal` aborts first; `late` gets what it still comes to then. A handshake of TLS, for one, goes on after its
- * connection has been closed until the peer stirs.
+ * What `work` comes to, unless `signal` aborts first; `late` gets what it still comes to then, to let go of it. A handshake of TLS, for
+ * one, goes on after its connection has been closed until the peer stirs.
  *
  * @throws The signal's reason.
+ * @throws What `work` rejects with.
  */
-export async function orAbort<T>(work: Promise<T>, signal: AbortSignal, late: (value: T) => void): Promise<T> {
+export async function orAbort<T>(work: Promise<T>, signal: AbortSignal, late?: (value: T) => void): Promise<T> {
   const { promise, reject } = Promise.withResolvers<never>();
   const abort = () => reject(signal.reason);
   signal.addEventListener("abort", abort, { once: true });
