@@ -23,3 +23,8 @@ export class PodwireError extends Error {
   /** The class's name. */
   override name = "PodwireError";
 }
+
+/** What `error` says; anything can be thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { messageOf } from "../bytes/mod.ts";
 import {
   chooseContainer,
   type Cluster,
@@ -223,7 +224,7 @@ class CopyRun implements Disposable {
       onRetry: (retry: number, limit: number, error: unknown) => {
         // Nothing is lost by a break that the first attempt mends: no reason for alarm.
         if (retry === 1 && this.#invocation.verbosity === 0) return;
-        const why = error instanceof Error ? error.message : String(error);
+        const why = messageOf(error);
         this.#progress.note(`note: ${why}; resuming, retry ${retry}${limit < 0 ? "" : `/${limit}`}`);
       },
     };

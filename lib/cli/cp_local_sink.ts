@@ -20,7 +20,7 @@ import {
   type TreeSource,
   Turn,
 } from "../client/mod.ts";
-import { PodwireError } from "../bytes/mod.ts";
+import { messageOf, PodwireError } from "../bytes/mod.ts";
 
 /** How to write a tree. */
 export interface LocalSinkOptions {
@@ -429,8 +429,4 @@ function isRoot(): boolean {
 function whyNot(place: string, error: unknown): unknown {
   if (error instanceof PodwireError || !(error instanceof Error) || !("code" in error)) return error;
   return new PodwireError(`${place}: ${error.message}`, { cause: error });
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

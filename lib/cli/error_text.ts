@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { messageOf } from "../bytes/mod.ts";
 import type { Status } from "../channels/mod.ts";
 import { ApiError } from "../client/mod.ts";
 import { DialError } from "../dial/mod.ts";
@@ -87,8 +88,4 @@ function configurationText(error: ConfigError): string {
   if (error.problems.length === 1) return `Error in configuration: ${error.message.slice(prefix.length)}`;
   const place = error.file === undefined ? [] : [`(${error.file}:${error.line})`];
   return ["Error in configuration: ", ...error.problems.map((problem) => `* ${problem}`), ...place].join("\n");
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { messageOf } from "../bytes/mod.ts";
 import type { PortForwardEvent, PortForwardStats, UdpForwardEvent, UdpForwardStats } from "../client/mod.ts";
 import { localName } from "./forward_addresses.ts";
 import { Lines } from "./forward_lines.ts";
@@ -33,7 +34,7 @@ export class ForwardReport {
   /** A report with the detail of `-v=verbosity`. */
   constructor(verbosity: number, { stdout, stderr }: ReportSinks = Deno) {
     this.#stderr = new Lines(stderr, () => {}); // Nobody is left to be told.
-    this.#stdout = new Lines(stdout, (error) => this.warn(`error: cannot write to stdout: ${textOf(error)}`));
+    this.#stdout = new Lines(stdout, (error) => this.warn(`error: cannot write to stdout: ${messageOf(error)}`));
     this.#detail = verbosity >= DETAIL;
   }
 
@@ -49,7 +50,7 @@ export class ForwardReport {
 
   /** A connection could not be forwarded. */
   failed(local: string, remote: number | string, error: unknown): void {
-    this.warn(`error: an error occurred forwarding ${local} -> ${remote}: ${textOf(error)}`);
+    this.warn(`error: an error occurred forwarding ${local} -> ${remote}: ${messageOf(error)}`);
   }
 
   /** Anything else that has to be said. */
@@ -65,9 +66,9 @@ export class ForwardReport {
         return this.#tell(`session with pod ${event.pod} opened, ${WIRES[event.wire]}`);
       case "lost":
         this.#lost = true;
-        return this.warn(`lost connection to pod ${this.#pod}: ${textOf(event.reason)}; connecting again`);
+        return this.warn(`lost connection to pod ${this.#pod}: ${messageOf(event.reason)}; connecting again`);
       case "retry":
-        return this.#tell(`attempt ${event.attempt} to connect again failed: ${textOf(event.reason)}`);
+        return this.#tell(`attempt ${event.attempt} to connect again failed: ${messageOf(event.reason)}`);
       case "connected":
         if (this.#detail) this.#opened.set(event.connection, performance.now());
         return this.#tell(`connection ${event.connection} to port ${event.port} opened`);
@@ -133,7 +134,3 @@ const WIRES = {
   spdy: "SPDY/3.1",
   v4: "WebSocket channels",
 } as const;
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { messageOf } from "../bytes/mod.ts";
 import {
   type ConfigFile,
   formatAddress,
@@ -122,7 +123,7 @@ async function follow(
       say("the new configuration is in use");
     } catch (error) {
       running.countReload(false);
-      say(`the new configuration is wrong and not used:\n${error instanceof Error ? error.message : error}`);
+      say(`the new configuration is wrong and not used:\n${messageOf(error)}`);
     }
   }
 }

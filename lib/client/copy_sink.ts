@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { messageOf } from "../bytes/mod.ts";
 import { type ArchiveHeader, packArchive } from "./copy_archive.ts";
 import { contentOf, readAll } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
@@ -72,7 +73,7 @@ async function clean(shell: ContainerShell, stage: string, error: unknown): Prom
   try {
     await shell.run(`rm -rf ${quote(stage)}`);
   } catch {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error);
     throw new CopyError(`${why}\nWhat had arrived lies in ${showName(stage)} of the container`, {
       cause: error,
       staged: showName(stage),

@@ -5,7 +5,7 @@
  * @module
  */
 import type { Socket } from "node:dgram";
-import { PodwireError } from "../bytes/mod.ts";
+import { messageOf, PodwireError } from "../bytes/mod.ts";
 import type { Pod } from "./pod.ts";
 import { findUdpHelper, UDP_HELPERS, UdpForwardError, type UdpHelper } from "./udp_helper.ts";
 import { UdpPeer, type UdpPlace } from "./udp_peer.ts";
@@ -154,7 +154,7 @@ async function bind(hostname: string, port: number): Promise<Socket> {
     await bound.promise;
   } catch (cause) {
     socket.close();
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = messageOf(cause);
     throw new UdpForwardError(`cannot listen on UDP port ${port} of ${hostname}: ${why}`, { cause });
   }
   return socket;

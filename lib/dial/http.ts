@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { concat, type Duplex, hasToken, maskPath, MAX_DELAY, readRefusal } from "../bytes/mod.ts";
+import { type Duplex, hasToken, maskPath, MAX_DELAY, readRefusal } from "../bytes/mod.ts";
 import { BufferedReader } from "./buffered_reader.ts";
+import { LAST_CHUNK, toChunk } from "./chunk.ts";
 import { HttpError, UpgradeRefusedError } from "./errors.ts";
 import { bodyReader } from "./http_body.ts";
 import { encodeRequest, type HttpRequest, isChunked, MAX_HEAD, readHead, type ResponseHead } from "./http_head.ts";
@@ -333,15 +334,6 @@ class Watch {
     if (this.#signal?.aborted) return this.#signal.reason;
     return this.#failure ? this.#failure.reason : error;
   }
-}
-
-const CRLF = Uint8Array.of(0x0d, 0x0a);
-const LAST_CHUNK = new TextEncoder().encode("0\r\n\r\n");
-
-/** Bytes as one chunk (RFC 9112 section 7.1). */
-function toChunk(data: Uint8Array): Uint8Array {
-  const size = new TextEncoder().encode(`${data.length.toString(16)}\r\n`);
-  return concat([size, data, CRLF]);
 }
 
 /** Whether a 101 switches to what was asked for (RFC 9110 section 7.8). */

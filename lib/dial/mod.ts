@@ -5,6 +5,7 @@
  * @module
  */
 export type { ClientCertificate, Dialer, Endpoint, TlsOptions } from "./types.ts";
+export { LAST_CHUNK, toChunk } from "./chunk.ts";
 export { createDialer, type DialerOptions } from "./dialer.ts";
 export {
   DialError,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Duplex, orAbort } from "../bytes/mod.ts";
+import { type Duplex, messageOf, orAbort } from "../bytes/mod.ts";
 import { DialError } from "./errors.ts";
 import { LowerStream, NodeDuplex, opened } from "./node_stream.ts";
 import { codeOf, DenoDuplex, explain, formatAddress, isIpAddress } from "./sockets.ts";
@@ -145,7 +145,7 @@ async function failing<T>(peer: TlsPeer, duplex: Duplex, signal: AbortSignal, st
 
 function tlsError(cause: unknown, peer: TlsPeer): DialError {
   const address = formatAddress(peer);
-  const message = cause instanceof Error ? cause.message : String(cause);
+  const message = messageOf(cause);
   // Deno's node:tls says "unable to verify" whatever is wrong with the chain.
   const advice = /unable to verify/i.test(message)
     ? "; name the authority that signed its certificate (certificate-authority), and see that it has not expired"

@@ -4,7 +4,7 @@
  * @module
  */
 import type { TLSSocket } from "node:tls";
-import type { Duplex } from "../bytes/mod.ts";
+import { type Duplex, messageOf } from "../bytes/mod.ts";
 import { LowerStream, NodeDuplex } from "./node_stream.ts";
 import { MAX_UNREAD } from "./tls.ts";
 import { DialError } from "./errors.ts";
@@ -54,7 +54,7 @@ export async function acceptTls(lower: Duplex, options: AcceptTlsOptions, signal
     below.stream.on("error", () => {}); // It is being thrown away.
     below.stream.destroy();
     signal.throwIfAborted();
-    const message = cause instanceof Error ? cause.message : String(cause);
+    const message = messageOf(cause);
     throw new DialError(`no TLS with the client: ${message}`, { cause, hop: "tls", address: "" });
   } finally {
     signal.removeEventListener("abort", abort);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { messageOf } from "../bytes/mod.ts";
 import { ConfigError } from "./errors.ts";
 
 /** How a plugin is run. */
@@ -96,7 +97,7 @@ export function explain(error: unknown): string {
     case "ENOTDIR":
       return "not a directory";
   }
-  return error instanceof Error ? error.message : String(error);
+  return messageOf(error);
 }
 
 /** The operating system's name for what happened, if that is what it is. */

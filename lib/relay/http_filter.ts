@@ -4,7 +4,7 @@
  * @module
  */
 import { concat, type Duplex } from "../bytes/mod.ts";
-import { HttpConnection, HttpError, type HttpResponse } from "../dial/mod.ts";
+import { HttpConnection, HttpError, type HttpResponse, LAST_CHUNK, toChunk } from "../dial/mod.ts";
 import { type Reason, RelayError } from "./errors.ts";
 import { BadRequestError, type CheckedRequest, endToEnd, RequestReader } from "./http_request.ts";
 
@@ -132,7 +132,7 @@ class FilteredConnection {
     try {
       for await (const piece of body) {
         // The head goes out with the first piece: two small writes in a row can cost 40 ms over TLS.
-        const bytes = concat([pending, ...(chunked ? [chunkHead(piece.length), piece, CRLF] : [piece])]);
+        const bytes = concat([pending, chunked ? toChunk(piece) : piece]);
         pending = NOTHING;
         await client.write(bytes);
         back(bytes.length);
@@ -177,12 +177,6 @@ function counted(duplex: Duplex, out: (bytes: number) => void): Duplex {
 }
 
 const NOTHING = new Uint8Array(0);
-const CRLF = Uint8Array.of(13, 10);
-const LAST_CHUNK = new TextEncoder().encode("0\r\n\r\n");
-
-function chunkHead(length: number): Uint8Array {
-  return new TextEncoder().encode(`${length.toString(16)}\r\n`);
-}
 
 /** A head as it goes out: each character a byte, as it came. */
 function encodeHead(

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { pause, PodwireError } from "../bytes/mod.ts";
+import { messageOf, pause, PodwireError } from "../bytes/mod.ts";
 import { ApiError, type KubernetesObject, type Manifest, type Resource } from "../client/mod.ts";
 
 /** A Lease (coordination.k8s.io/v1). */
@@ -101,7 +101,7 @@ class Candidate {
           return true;
         }
       } catch (error) {
-        if (!signal.aborted) this.#log(`the lease cannot be had: ${error instanceof Error ? error.message : error}`);
+        if (!signal.aborted) this.#log(`the lease cannot be had: ${messageOf(error)}`);
       }
       const now = this.#seen?.lease.spec?.holderIdentity;
       if (now && now !== holder) this.#log(`${now} leads; waiting`);
@@ -127,7 +127,7 @@ class Candidate {
       }
       if (signal.aborted) return;
       if (performance.now() - this.#renewed < renewDeadline) continue;
-      const why = cause instanceof Error ? cause.message : String(cause);
+      const why = messageOf(cause);
       throw new LeadershipLostError(`the lease could not be renewed within ${renewDeadline} ms: ${why}`, { cause });
     }
   }
@@ -141,7 +141,7 @@ class Candidate {
       await this.#leases.update(manifest(lease, spec), { signal: AbortSignal.timeout(this.#options.retryPeriod) });
     } catch (error) {
       // It runs out by itself.
-      this.#log(`the lease could not be released: ${error instanceof Error ? error.message : error}`);
+      this.#log(`the lease could not be released: ${messageOf(error)}`);
     }
   }
 

@@ -7,7 +7,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { PodwireError } from "../bytes/mod.ts";
+import { messageOf, PodwireError } from "../bytes/mod.ts";
 import { ApiError, type Cluster, type KubernetesObject, type Manifest } from "../client/mod.ts";
 import { type Allowed, refusal } from "./allow_list.ts";
 import type { RelaySpec } from "./config.ts";
@@ -385,10 +385,6 @@ function ownerOf({ metadata: { name, uid } }: RelayObject) {
 function unlessGone(error: unknown): undefined {
   if (error instanceof ApiError && (error.code === 404 || error.code === 409)) return undefined;
   throw error;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 function once(work: () => void): () => void {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { messageOf } from "../bytes/mod.ts";
 import { type Address, formatAddress, isDatagram } from "./address.ts";
 import type { Relay } from "./config.ts";
 import { Counters, formatMetrics, type Reloads } from "./counters.ts";
@@ -180,7 +181,7 @@ export class Relays implements AsyncDisposable {
 
   /** Tells a failure, the same one only once. */
   #failed(kept: Kept, error: unknown): void {
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     if (message !== kept.failure) this.#onEvent({ relay: kept.relay.name, type: "failed", message });
     kept.failure = message;
   }

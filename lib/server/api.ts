@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { messageOf } from "../bytes/mod.ts";
 import type { Container } from "./container.ts";
 import { goJson } from "./go_json.ts";
 import type { HttpRequest, HttpResponse } from "./http.ts";
@@ -160,7 +161,7 @@ function parseDeleteOptions(body: Uint8Array, request: HttpRequest): DeleteOptio
   try {
     options = JSON.parse(new TextDecoder().decode(body));
   } catch (error) {
-    throw badRequest(`couldn't get version/kind; json parse error: ${error instanceof Error ? error.message : error}`);
+    throw badRequest(`couldn't get version/kind; json parse error: ${messageOf(error)}`);
   }
   return (options ?? {}) as DeleteOptions;
 }

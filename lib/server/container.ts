@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { pause } from "../bytes/mod.ts";
+import { messageOf, pause } from "../bytes/mod.ts";
 import { Broadcast } from "./broadcast.ts";
 import { ContainerLog } from "./container_log.ts";
 import { HostProcess, StartError } from "./process.ts";
@@ -220,7 +220,7 @@ export class Container {
     } catch (error) {
       this.#run = undefined;
       this.#log.end();
-      const message = error instanceof Error ? error.message : String(error);
+      const message = messageOf(error);
       const ended = { startedAt, finishedAt: new Date(), exitCode: 128, reason: "StartError", message };
       this.#change({ type: "terminated", ...ended });
     }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { maskPath } from "../bytes/mod.ts";
+import { maskPath, messageOf } from "../bytes/mod.ts";
 import type { ClusterAccess } from "../kubeconfig/mod.ts";
 import { AccessControl, randomToken } from "./access.ts";
 import { authorize, type Authorizer, requestAttributes } from "./authorization.ts";
@@ -315,10 +315,6 @@ function streamSubresource(path: string): "exec" | "attach" | "portforward" | un
   }
   const [, name] = /^\/api\/v1\/namespaces\/[^/]+\/pods\/[^/]+\/(exec|attach|portforward)$/.exec(decoded) ?? [];
   return name as "exec" | "attach" | "portforward" | undefined;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** Why a request failed, in a word. */

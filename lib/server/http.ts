@@ -7,6 +7,7 @@
  * @module
  */
 import { concat, type Duplex, PodwireError } from "../bytes/mod.ts";
+import { LAST_CHUNK, toChunk } from "../dial/mod.ts";
 import {
   type BodyLength,
   bodyLength,
@@ -425,7 +426,6 @@ const BODY_READ = 64 * 1024;
 const encoder = new TextEncoder();
 /** Not Latin-1, as which header values go out again: who passes them on encodes them as UTF-8. */
 const decoder = new TextDecoder();
-const LAST_CHUNK = encoder.encode("0\r\n\r\n");
 
 function findEmptyLine(buffer: Uint8Array, from: number): number {
   for (let at = buffer.indexOf(0x0d, from); at >= 0; at = buffer.indexOf(0x0d, at + 1)) {
@@ -440,14 +440,6 @@ function encodeLatin1(text: string): Uint8Array {
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   return bytes;
 }
-
-/** Bytes as one chunk (RFC 9112 section 7.1). */
-function toChunk(data: Uint8Array): Uint8Array {
-  const size = encoder.encode(`${data.length.toString(16)}\r\n`);
-  return concat([size, data, CRLF]);
-}
-
-const CRLF = encoder.encode("\r\n");
 
 /** The reason phrases of the codes that are used here (RFC 9110 section 15). */
 const REASONS: Readonly<Record<number, string>> = {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Duplex, PodwireError } from "../bytes/mod.ts";
+import { type Duplex, messageOf, PodwireError } from "../bytes/mod.ts";
 import { connectTcp } from "../dial/mod.ts";
 import { SocketDuplex } from "./socket.ts";
 
@@ -54,5 +54,5 @@ async function connect(hostname: string, port: number, signal: AbortSignal): Pro
 
 function reasonOf(error: unknown): string {
   if (error instanceof Deno.errors.ConnectionRefused) return "connection refused";
-  return error instanceof Error ? error.message : String(error);
+  return messageOf(error);
 }

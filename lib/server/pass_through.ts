@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Duplex, PodwireError } from "../bytes/mod.ts";
+import { type Duplex, messageOf, PodwireError } from "../bytes/mod.ts";
 import { ConnectionError } from "./socket.ts";
 
 /** Options of {@linkcode joinDuplexes}. */
@@ -99,7 +99,7 @@ async function read(from: Duplex, into: Uint8Array): Promise<number | null> {
     if (cause instanceof PodwireError) throw cause;
     // Kubernetes' proxies end TLS without its close_notify. What has come says itself whether it is whole.
     if (cause instanceof Deno.errors.UnexpectedEof) return null;
-    throw new ConnectionError(`the connection broke: ${cause instanceof Error ? cause.message : cause}`, { cause });
+    throw new ConnectionError(`the connection broke: ${messageOf(cause)}`, { cause });
   }
 }
 

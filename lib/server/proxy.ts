@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { PodwireError } from "../bytes/mod.ts";
+import { messageOf, PodwireError } from "../bytes/mod.ts";
 import { DialError } from "../dial/mod.ts";
 import { ConfigError, CredentialsError } from "../kubeconfig/mod.ts";
 import { type Fields, responseFields } from "./forwarded_headers.ts";
@@ -117,8 +117,4 @@ function explain(cause: unknown): unknown {
   }
   const what = cause instanceof DialError ? "error dialing backend" : "the backend broke the connection";
   return new NoAnswerError(`${what}: ${messageOf(cause)}`, { cause });
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ByteQueue, PodwireError } from "../bytes/mod.ts";
+import { ByteQueue, messageOf, PodwireError } from "../bytes/mod.ts";
 import {
   Channel,
   exitCodeStatus,
@@ -235,7 +235,7 @@ class ServerSession implements ClientInput {
   }
 
   #failure(error: unknown): Status {
-    const text = error instanceof Error ? error.message : String(error);
+    const text = messageOf(error);
     const doing = this.#request.action === "exec"
       ? "error executing command in container"
       : "error attaching to container";

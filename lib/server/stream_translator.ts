@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type ByteQueue, PodwireError } from "../bytes/mod.ts";
+import { type ByteQueue, messageOf, PodwireError } from "../bytes/mod.ts";
 import {
   ChannelProtocolError,
   hasJsonStatus,
@@ -169,8 +169,4 @@ const MAX_PAYLOAD = 32 * 1024;
 /** For what concerns a session that has ended: how it did, its status says. */
 function ignoreEnd(error: unknown): void {
   if (!(error instanceof PodwireError)) throw error;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

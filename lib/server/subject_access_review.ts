@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { messageOf } from "../bytes/mod.ts";
 import type { Transport } from "../client/mod.ts";
 import type { Authorizer, Decision, RequestAttributes } from "./authorization.ts";
 import { goJson } from "./go_json.ts";
@@ -88,7 +89,7 @@ async function ask(
   });
   const { status, message } = await response.json().catch((error) => {
     signal.throwIfAborted();
-    throw noAnswer(kind, `${response.status}, and no JSON: ${error instanceof Error ? error.message : error}`);
+    throw noAnswer(kind, `${response.status}, and no JSON: ${messageOf(error)}`);
   }) as { readonly status?: unknown; readonly message?: string };
   if (!response.ok) throw noAnswer(kind, message ?? String(response.status));
   const { allowed, reason, evaluationError } = (status ?? {}) as Readonly<Record<string, unknown>>;
