@@ -1,24 +1,21 @@
 /** The recorded servers against our client: it must understand them, and say what the recorded clients said. */
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertStringIncludes } from "@std/assert";
-import { DisconnectedError } from "../../lib/channels/mod.ts";
 import { type RemoteProcess, UpgradeError } from "../../lib/client/mod.ts";
-import { type RawConnection, withRawServer } from "../client/raw_server.ts";
+import { withRawServer } from "../client/raw_server.ts";
+import { answerHead, type Exchange, play, type Played, readExchange } from "./recorded_server.ts";
 import {
-  bytesOf,
-  concat,
   type Conversation,
   type Frame,
   headerSet,
   headerValue,
-  type HttpHead,
   loadRecording,
   parseFrames,
-  parseHead,
   readConversation,
   type Recording,
   recordingNames,
+  type Side,
 } from "./recording.ts";
-import { forEach, headLength, isTrue, latin1, readQuery, readSizes, replay } from "./replay.ts";
+import { checkOutcome, forEach, latin1, type Outcome, outcomeOf, readQuery, readSizes, replay } from "./replay.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -60,86 +57,22 @@ const UNLIKE_US: Record<string, string> = {
 /** Recordings of protocols that say nothing on success: without an answer podwire takes nothing for success. */
 const SILENT = ["raw-exec-ok-v1-default", "raw-exec-ok-v1-old", "raw-exec-ok-b64-default", "raw-exec-ok-b64-old"];
 
-/** What a session's server said, read without podwire's code. */
-interface Recorded {
-  readonly request: HttpHead;
-  readonly response: HttpHead;
-  /** Of a refusal. */
-  readonly body: string;
+/** A session, read without podwire's code. */
+interface Recorded extends Exchange {
   readonly protocol: string;
   readonly client: readonly Frame[];
   readonly server: Conversation;
 }
 
 function readRecording(recording: Recording): Recorded {
-  const [lines = []] = recording.connections;
-  const client = parseHead(bytesOf(lines, "client"));
-  const server = parseHead(bytesOf(lines, "server"));
-  assert(client && server, `${recording.name} has no whole heads`);
-  const accepted = server.head.startLine.includes(" 101 ");
-  const protocol = headerValue(server.head, "sec-websocket-protocol") ?? "";
-  return {
-    request: client.head,
-    response: server.head,
-    body: accepted ? "" : new TextDecoder().decode(server.rest),
-    protocol,
-    client: accepted ? parseFrames(client.rest).frames : [],
-    server: readConversation(accepted ? parseFrames(server.rest).frames : [], protocol),
-  };
+  const exchange = readExchange(recording);
+  const { response, accepted, rest } = exchange;
+  const protocol = headerValue(response, "sec-websocket-protocol") ?? "";
+  const frames = (side: Side) => accepted ? parseFrames(rest[side]).frames : [];
+  return { ...exchange, protocol, client: frames("client"), server: readConversation(frames("server"), protocol) };
 }
 
-/** Plays the server of a recording: holds back what came after bytes of the client until it has as much. */
-async function play(
-  recording: Recording,
-  recorded: Recorded,
-  connection: RawConnection,
-): Promise<{ request: HttpHead; frames: Frame[] }> {
-  const [lines = []] = recording.connections;
-  const patient = !(recording.name in UNLIKE_US);
-  const request = await connection.head();
-  const frames: Frame[] = [];
-  let arrived = Promise.withResolvers<void>();
-  let ended = false;
-  const reading = (async () => {
-    for (let frame; (frame = await connection.frame().catch(() => undefined));) {
-      frames.push(frame);
-      arrived.resolve();
-      arrived = Promise.withResolvers();
-    }
-    ended = true;
-    arrived.resolve();
-  })();
-
-  const deadline = setTimeout(() => connection.close(), 10_000); // Where our client does not say what was recorded.
-  await connection.write(await answerHead(recorded.response, request));
-  const headSize = { client: headLength(lines, "client"), server: headLength(lines, "server") };
-  const said: Uint8Array[] = [];
-  for (const line of lines) {
-    const bytes = line.bytes.subarray(Math.min(headSize[line.side], line.bytes.length));
-    headSize[line.side] -= line.bytes.length - bytes.length;
-    if (line.side === "client") said.push(bytes);
-    else if (bytes.length > 0) {
-      const expected = readConversation(parseFrames(concat(said)).frames, recorded.protocol);
-      while (patient && !ended && !covers(readConversation(frames, recorded.protocol), expected)) await arrived.promise;
-      if (!ended) await connection.write(bytes).catch(() => {}); // The client may have gone meanwhile.
-    }
-  }
-  if (lines.some((line) => line.side === "server" && line.event)) await connection.closeWrite().catch(() => {});
-  await reading;
-  clearTimeout(deadline);
-  return { request, frames };
-}
-
-/** The recorded head, with the Accept that belongs to our key. */
-async function answerHead(head: HttpHead, request: HttpHead): Promise<string> {
-  const key = headerValue(request, "sec-websocket-key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-  const accept = new Uint8Array(await crypto.subtle.digest("SHA-1", new TextEncoder().encode(key))).toBase64();
-  const lines = head.headers.map(([name, value]) =>
-    `${name}: ${name.toLowerCase() === "sec-websocket-accept" ? accept : value}`
-  );
-  return [head.startLine, ...lines, "", ""].join("\r\n");
-}
-
+/** Whether our client has said as much as the recorded one. */
 function covers(actual: Conversation, expected: Conversation): boolean {
   return [0, 4].every((channel) =>
     (actual.channels[channel] ?? "").length >= (expected.channels[channel] ?? "").length
@@ -175,48 +108,13 @@ async function speak(process: RemoteProcess, recorded: Recorded): Promise<void> 
   }
 }
 
-/** What the session came to, as far as the server's bytes tell. */
-async function checkOutcome(recording: Recording, recorded: Recorded, process: RemoteProcess): Promise<void> {
-  const query = new URL(recorded.request.startLine.split(" ")[1] ?? "", "http://x").searchParams;
-  const text = (stream: "stdout" | "stderr") =>
-    isTrue(query.get(stream)) ? new Response(process[stream]).bytes().then(latin1) : "";
-  const [stdout, stderr, status] = await Promise.allSettled([text("stdout"), text("stderr"), process.status]);
-  const { channels } = recorded.server;
-  const outcome = status.status === "fulfilled" ? status.value.code : status.reason;
-  const expected = expectedOutcome(recorded);
-  if (typeof expected === "number") {
-    assertEquals(outcome, expected);
-  } else {
-    assertEquals(outcome.name, expected.error);
-    assertStringIncludes(outcome.message, expected.message);
-  }
-  if (!(outcome instanceof DisconnectedError)) {
-    assertEquals([stdout, stderr], [
-      { status: "fulfilled", value: channels[1] ?? "" },
-      { status: "fulfilled", value: channels[2] ?? "" },
-    ]);
-  } else {
-    assertEquals(outcome.bytesReceived, (channels[1] ?? "").length + (channels[2] ?? "").length);
-  }
-  // In a terminal a script drove kubectl: exit code and output are the script's.
-  if (recording.info.client.startsWith("kubectl") && !isTrue(query.get("tty")) && !(recording.name in UNLIKE_US)) {
-    assertEquals(typeof outcome === "number" ? outcome : 1, recording.info.exit, "kubectl's exit code");
-    assertEquals(channels[1] ?? "", recording.info.stdout, "kubectl's output");
-  }
-}
-
-function expectedOutcome(
-  { protocol, server }: Recorded,
-): number | { error: "DisconnectedError" | "RemoteCommandError"; message: string } {
+function expectedOutcome({ protocol, server }: Recorded): Outcome {
   const text = server.channels[3] ?? "";
   if (text === "") return { error: "DisconnectedError", message: "connection closed before exit status" };
   if (protocol !== "v5.channel.k8s.io" && !protocol.startsWith("v4.")) {
     return { error: "RemoteCommandError", message: `Error executing remote command: ${text}` };
   }
-  const status = JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (c) => c.charCodeAt(0))));
-  if (status.status === "Success") return 0;
-  if (status.reason === "NonZeroExitCode") return Number(status.details.causes[0].message);
-  return { error: "RemoteCommandError", message: status.message };
+  return outcomeOf(text);
 }
 
 /** Fields that are not podwire's, or that no two requests have alike. */
@@ -230,18 +128,21 @@ const IGNORED = [
 ];
 
 async function checkRecording(name: string): Promise<void> {
-  const recording = await loadRecording(name);
-  const recorded = readRecording(recording);
-  const kubectl = recording.info.client.startsWith("kubectl");
-  let played: { request: HttpHead; frames: Frame[] } | undefined;
+  const recorded = readRecording(await loadRecording(name));
+  const { kubectl, protocol, server: { channels, closes } } = recorded;
+  const isLikeUs = !(name in UNLIKE_US);
+  let played: Played | undefined;
   await withRawServer(async (connection) => {
-    if (!recorded.response.startLine.includes(" 101 ")) {
+    if (!recorded.accepted) {
       const request = await connection.head();
       await connection.write(await answerHead(recorded.response, request) + recorded.body);
       if (headerValue(recorded.response, "content-length") === undefined) await connection.closeWrite();
       return await connection.gone();
     }
-    played = await play(recording, recorded, connection);
+    played = await play(recorded, connection, (received, expected, next) => {
+      const read = (bytes: Uint8Array) => readConversation(parseFrames(bytes).frames, protocol);
+      return !isLikeUs || next.event !== undefined || covers(read(received), read(expected));
+    });
   }, async (server) => {
     let process: RemoteProcess;
     try {
@@ -261,28 +162,31 @@ async function checkRecording(name: string): Promise<void> {
       return assertStringIncludes(error.message, message || "403 Forbidden without a body");
     }
     await using _ = process;
-    assertMatch(recorded.response.startLine, / 101 /);
-    const speaking = name in UNLIKE_US ? undefined : speak(process, recorded);
-    const gaveUp = name in UNLIKE_US && recorded.server.closes.length === 0 &&
-      recorded.server.channels[3] === undefined;
+    assert(recorded.accepted);
+    const speaking = isLikeUs ? speak(process, recorded) : undefined;
+    const gaveUp = !isLikeUs && closes.length === 0 && channels[3] === undefined;
     if (gaveUp) {
       process.close();
       assertInstanceOf(await process.status.catch((error) => error), Error);
-    } else await checkOutcome(recording, recorded, process);
+    } else {
+      const said = { stdout: channels[1] ?? "", stderr: channels[2] ?? "" };
+      await checkOutcome(recorded, process, said, expectedOutcome(recorded), isLikeUs);
+    }
     await speaking;
   });
-  if (!played || name in UNLIKE_US || !kubectl) return;
+  if (!played || !isLikeUs || !kubectl) return;
   // What kubectl said, we say.
   assertEquals(readQuery(played.request), readQuery(recorded.request));
   assertEquals(headerSet(played.request, IGNORED), headerSet(recorded.request, IGNORED));
   assertMatch(headerValue(played.request, "sec-websocket-protocol") ?? "", /^v5\.channel\.k8s\.io\b/);
-  const said = readConversation(played.frames, recorded.protocol);
-  const expected = readConversation(recorded.client, recorded.protocol);
+  const { frames } = parseFrames(played.bytes);
+  const said = readConversation(frames, protocol);
+  const expected = readConversation(recorded.client, protocol);
   assertEquals(
     [said.channels, said.closedChannels, said.closes],
     [expected.channels, expected.closedChannels, expected.closes],
   );
-  for (const { opcode, fin, masked, rsv } of played.frames) {
+  for (const { opcode, fin, masked, rsv } of frames) {
     assertEquals({ fin, masked, rsv }, { fin: true, masked: true, rsv: 0 });
     assert(opcode >= 8 || opcode === 2, "client-go takes binary messages only");
   }

@@ -1,9 +1,11 @@
 /** The recorded clients against the embedded host: it must answer as the recorded servers did. */
 import { assert, assertEquals } from "@std/assert";
+import { concat } from "../../lib/bytes/mod.ts";
 import { type HostPod, type HostServer, serveHost } from "../../lib/server/mod.ts";
+import { Received } from "./received.ts";
 import {
+  acceptOf,
   bytesOf,
-  concat,
   type Conversation,
   type Frame,
   headerSet,
@@ -16,6 +18,7 @@ import {
   type RecordedLine,
   recordingNames,
 } from "./recording.ts";
+import { forEach } from "./replay.ts";
 import {
   parseSpdy,
   readTalk,
@@ -194,10 +197,6 @@ function withStream(talk: SpdyTalk, id: number, change: Partial<SpdyStreamTalk>)
   return { ...talk, streams: { ...talk.streams, [id]: { ...before, ...change } } };
 }
 
-function forEach<T>(names: readonly string[], value: T): Record<string, T> {
-  return Object.fromEntries(names.map((name) => [name, value]));
-}
-
 /** What a server said in a connection: an HTTP answer, or a head and a conversation. */
 interface Answer {
   readonly head: HttpHead;
@@ -336,26 +335,14 @@ type Enough = (received: Uint8Array, recorded: Uint8Array, said: Uint8Array, atE
 
 /** Plays the client of a recorded connection, as fast as the answers come that it had seen. */
 async function play(lines: readonly RecordedLine[], connection: Deno.Conn, enough: Enough): Promise<Uint8Array> {
-  const received: Uint8Array[] = [];
-  let arrived = Promise.withResolvers<void>();
-  let ended = false;
-  const reading = (async () => {
-    const buffer = new Uint8Array(64 * 1024);
-    for (;;) {
-      const n = await connection.read(buffer).catch(() => null);
-      if (n === null) break;
-      received.push(buffer.slice(0, n));
-      arrived.resolve();
-      arrived = Promise.withResolvers();
-    }
-    ended = true;
-    arrived.resolve();
-  })();
+  const buffer = new Uint8Array(64 * 1024);
+  const received = new Received(async () => {
+    const n = await connection.read(buffer);
+    return n === null ? undefined : buffer.slice(0, n);
+  });
   const recorded: Uint8Array[] = [];
   const said: Uint8Array[] = [];
-  const wait = async (atEnd: boolean) => {
-    while (!ended && !enough(concat(received), concat(recorded), concat(said), atEnd)) await arrived.promise;
-  };
+  const wait = (atEnd: boolean) => received.until((bytes) => enough(bytes, concat(recorded), concat(said), atEnd));
   const deadline = setTimeout(() => void connection.closeWrite().catch(() => {}), 30_000);
   for (const line of lines) {
     if (line.side === "server") recorded.push(line.bytes);
@@ -367,10 +354,10 @@ async function play(lines: readonly RecordedLine[], connection: Deno.Conn, enoug
   }
   await wait(true);
   await connection.closeWrite().catch(() => {}); // The host may have been first.
-  await reading;
+  const bytes = await received.whole;
   clearTimeout(deadline);
   connection.close();
-  return concat(received);
+  return bytes;
 }
 
 async function writeAll(connection: Deno.Conn, bytes: Uint8Array): Promise<void> {
@@ -445,7 +432,7 @@ async function checkRecording(
     return;
   }
   const key = headerValue(request, "Sec-WebSocket-Key")!;
-  assertEquals(headerValue(actual.head, "Sec-WebSocket-Accept"), await acceptValue(key), name);
+  assertEquals(headerValue(actual.head, "Sec-WebSocket-Accept"), await acceptOf(key), name);
   // x/net sends an empty subprotocol where none was offered; browsers take offence.
   const without = expected.protocol === ""
     ? ["sec-websocket-accept", "sec-websocket-protocol"]
@@ -472,11 +459,6 @@ function streamsOf(request: HttpHead, bytes: Uint8Array, streamtype: string): nu
   return spdyFrames(request, bytes).filter(({ type, headers }) =>
     type === SpdyType.SYN_STREAM && headers.streamtype === streamtype
   ).map(({ id }) => id);
-}
-
-async function acceptValue(key: string): Promise<string> {
-  const text = new TextEncoder().encode(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-  return new Uint8Array(await crypto.subtle.digest("SHA-1", text)).toBase64();
 }
 
 /** Runs `work` for each item, a few at a time. */

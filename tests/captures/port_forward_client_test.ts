@@ -3,7 +3,7 @@
  * them, and say what kubectl said.
  */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
-import { duplexPair, PodwireError } from "../../lib/bytes/mod.ts";
+import { concat, duplexPair, PodwireError } from "../../lib/bytes/mod.ts";
 import { ForwardError, type PodObject, UpgradeError, type Wire } from "../../lib/client/mod.ts";
 import { SpdyForwardSession } from "../../lib/client/forward_wire.ts";
 import { ForwardedConnection } from "../../lib/client/forwarded_connection.ts";
@@ -13,24 +13,21 @@ import { SocketTransport } from "../../lib/client/socket_transport.ts";
 import { createDialer } from "../../lib/dial/mod.ts";
 import { messageDuplex } from "../../lib/websocket/mod.ts";
 import { FakeClock } from "../client/fake_clock.ts";
-import { type RawConnection, withRawServer } from "../client/raw_server.ts";
+import { withRawServer } from "../client/raw_server.ts";
+import { type Exchange, play, type Played, readExchange, refuse } from "./recorded_server.ts";
 import {
-  bytesOf,
-  concat,
   type Frame,
   headerSet,
   headerValue,
-  type HttpHead,
   loadRecording,
   Opcode,
   parseFrames,
-  parseHead,
   readConversation,
-  type RecordedLine,
   type Recording,
   recordingNames,
+  type Side,
 } from "./recording.ts";
-import { forEach, headLength, latin1 } from "./replay.ts";
+import { forEach, latin1 } from "./replay.ts";
 import { parseSpdy, readTalk, type SpdyFrame, type SpdyTalk, SpdyType, tunnelled } from "./spdy_recording.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
@@ -76,22 +73,13 @@ const HASTY = [
 /** How a recording is carried. */
 type Carrier = "spdy" | "tunnel" | "channels";
 
-interface Recorded {
-  readonly name: string;
-  readonly kubectl: boolean;
+/** A session, read without podwire's code; what its server said has our numbers for the streams. */
+interface Recorded extends Exchange {
   readonly carrier: Carrier;
-  readonly lines: readonly RecordedLine[];
-  /** Of a fallback: what came before. */
-  readonly refused: readonly RecordedLine[] | undefined;
-  readonly request: HttpHead;
-  readonly response: HttpHead;
-  readonly accepted: boolean;
   /** WebSocket frames of each side. */
-  readonly frames: { readonly client: readonly Frame[]; readonly server: readonly Frame[] };
-  /** SPDY frames of each side, the server's with our numbers. */
-  readonly spdy: { readonly client: readonly SpdyFrame[]; readonly server: readonly SpdyFrame[] };
-  /** What the server said behind its head, with our numbers for the streams. */
-  readonly serverBytes: Uint8Array;
+  readonly frames: Readonly<Record<Side, readonly Frame[]>>;
+  /** SPDY frames of each side. */
+  readonly spdy: Readonly<Record<Side, readonly SpdyFrame[]>>;
   /** Our number for each recorded stream. */
   readonly ids: ReadonlyMap<number, number>;
 }
@@ -157,36 +145,32 @@ function firstFrame(bytes: Uint8Array): ReturnType<typeof parseFrames> {
   return { frames: [frame], rest: bytes.subarray(2 + n + (n > 0xffff ? 8 : n > 125 ? 2 : 0)) };
 }
 
-function readRecording({ name, info, connections }: Recording): Recorded {
-  const lines = connections.at(-1)!;
-  const client = parseHead(bytesOf(lines, "client"));
-  const server = parseHead(bytesOf(lines, "server"));
-  assert(client && server, `${name} has no whole heads`);
-  const accepted = server.head.startLine.includes(" 101 ");
-  const carrier = headerValue(client.head, "Upgrade") === "SPDY/3.1"
+function readRecording(recording: Recording): Recorded {
+  const exchange = readExchange(recording);
+  const { request, response, accepted, rest: { client, server: asRecorded } } = exchange;
+  const carrier = headerValue(request, "Upgrade") === "SPDY/3.1"
     ? "spdy"
-    : headerValue(server.head, "Sec-WebSocket-Protocol")?.startsWith("SPDY/3.1+")
+    : headerValue(response, "Sec-WebSocket-Protocol")?.startsWith("SPDY/3.1+")
     ? "tunnel"
     : "channels";
   const frames = (bytes: Uint8Array) => accepted && carrier !== "spdy" ? parseFrames(bytes).frames : [];
-  const spdy = (bytes: Uint8Array) =>
-    !accepted || carrier === "channels" ? [] : parseSpdy(carrier === "spdy" ? bytes : tunnelled(frames(bytes)));
-  const ids = ourIds(spdy(client.rest));
-  const serverBytes = accepted && carrier !== "channels" ? renumber(server.rest, carrier, ids) : server.rest;
+  const spdy = (bytes: Uint8Array) => accepted ? spdyFrames(carrier, bytes) : [];
+  const ids = ourIds(spdy(client));
+  const server = accepted && carrier !== "channels" ? renumber(asRecorded, carrier, ids) : asRecorded;
   return {
-    name,
-    kubectl: info.client.startsWith("kubectl"),
+    ...exchange,
     carrier,
-    lines,
-    refused: connections.length > 1 ? connections[0] : undefined,
-    request: client.head,
-    response: server.head,
-    accepted,
-    frames: { client: frames(client.rest), server: frames(server.rest) },
-    spdy: { client: spdy(client.rest), server: spdy(serverBytes) },
-    serverBytes,
+    rest: { client, server },
+    frames: { client: frames(client), server: frames(server) },
+    spdy: { client: spdy(client), server: spdy(server) },
     ids,
   };
+}
+
+/** The SPDY that was carried. */
+function spdyFrames(carrier: Carrier, bytes: Uint8Array): SpdyFrame[] {
+  if (carrier === "channels") return [];
+  return parseSpdy(carrier === "spdy" ? bytes : tunnelled(parseFrames(bytes).frames));
 }
 
 /** What a client said on its streams, or on its channels. */
@@ -195,14 +179,13 @@ function readSaid(recorded: Recorded, bytes: Uint8Array): SpdyTalk {
     const { channels } = readConversation(parseFrames(bytes).frames, "v4.channel.k8s.io");
     return { streams: { 3: { replied: false, data: channels[0] ?? "", ended: false } }, pings: [], goAway: undefined };
   }
-  const frames = parseSpdy(recorded.carrier === "spdy" ? bytes : tunnelled(parseFrames(bytes).frames));
-  return readTalk(frames);
+  return readTalk(spdyFrames(recorded.carrier, bytes));
 }
 
 /** What the recorded client had said so far that ours has to say before the server goes on, with our numbers for the streams. */
 function readExpected(recorded: Recorded, bytes: Uint8Array): SpdyTalk {
   if (recorded.carrier === "channels") return readSaid(recorded, bytes);
-  const frames = parseSpdy(recorded.carrier === "spdy" ? bytes : tunnelled(parseFrames(bytes).frames));
+  const frames = spdyFrames(recorded.carrier, bytes);
   // A reset only answers the server's end; ours comes a little later, when the server has said all it has to say.
   const patient = frames.filter(({ type }) => type !== SpdyType.RST_STREAM);
   return readTalk(patient.map((frame) => ({ ...frame, id: recorded.ids.get(frame.id) ?? frame.id })));
@@ -219,61 +202,6 @@ function covers(actual: SpdyTalk, expected: SpdyTalk, hasty: boolean): boolean {
     return said !== undefined &&
       (hasty || said.data.length >= data.length && (said.ended || !ended || Number(id) % 4 === 1));
   });
-}
-
-/** Plays the server: holds back what came after bytes of the client until it has said as much. */
-async function play(recorded: Recorded, connection: RawConnection): Promise<{ request: HttpHead; bytes: Uint8Array }> {
-  const { lines, name } = recorded;
-  const request = await connection.head();
-  const received: Uint8Array[] = [];
-  let arrived = Promise.withResolvers<void>();
-  let ended = false;
-  const reading = (async () => {
-    for (let bytes; (bytes = await connection.read().catch(() => undefined));) {
-      received.push(bytes);
-      arrived.resolve();
-      arrived = Promise.withResolvers();
-    }
-    ended = true;
-    arrived.resolve();
-  })();
-  const deadline = setTimeout(() => connection.close(), 10_000); // Where our client does not say what was recorded.
-  await connection.write(await answerHead(recorded.response, request));
-  const heads = { client: headLength(lines, "client"), server: headLength(lines, "server") };
-  const said: Uint8Array[] = [];
-  let played = 0;
-  for (const line of lines) {
-    const bytes = line.bytes.subarray(Math.min(heads[line.side], line.bytes.length));
-    heads[line.side] -= line.bytes.length - bytes.length;
-    if (line.side === "client") {
-      said.push(bytes);
-      continue;
-    }
-    const expected = readExpected(recorded, concat(said));
-    const isEnough = () => {
-      const actual = readSaid(recorded, concat(received));
-      // Whoever recorded it may have ended without a word, which podwire does not.
-      const hasEnded = !line.event || recorded.carrier === "channels" || actual.goAway !== undefined;
-      return hasEnded && covers(actual, expected, HASTY.includes(name));
-    };
-    while (!ended && !isEnough()) await arrived.promise;
-    if (ended) break;
-    const next = recorded.serverBytes.subarray(played, played += bytes.length);
-    await (line.event ? connection.closeWrite() : connection.write(next)).catch(() => {}); // The client may have gone.
-  }
-  await reading;
-  clearTimeout(deadline);
-  return { request, bytes: concat(received) };
-}
-
-/** The recorded head, with the Accept that belongs to our key if there is one. */
-async function answerHead(head: HttpHead, request: HttpHead): Promise<string> {
-  const key = headerValue(request, "sec-websocket-key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-  const accept = new Uint8Array(await crypto.subtle.digest("SHA-1", new TextEncoder().encode(key))).toBase64();
-  const lines = head.headers.map(([name, value]) =>
-    `${name}: ${name.toLowerCase() === "sec-websocket-accept" ? accept : value}`
-  );
-  return [head.startLine, ...lines, "", ""].join("\r\n");
 }
 
 /** A way to `server` for streams alone: nothing else is asked of it, and no pod ever changes. */
@@ -462,19 +390,18 @@ const IGNORED = ["host", "user-agent", "kubectl-command", "kubectl-session", "se
 
 async function checkRecording(name: string): Promise<void> {
   const recorded = readRecording(await loadRecording(name));
-  let played: { request: HttpHead; bytes: Uint8Array } | undefined;
+  let played: Played | undefined;
   let connections = 0;
   await withRawServer(async (connection) => {
-    const refusal = connections++ === 0 && recorded.refused
-      ? recorded.refused
-      : recorded.accepted
-      ? undefined
-      : recorded.lines;
-    if (!refusal) return void (played = await play(recorded, connection));
-    await connection.head();
-    await connection.write(bytesOf(refusal, "server"));
-    await connection.closeWrite();
-    await connection.gone();
+    if (connections++ === 0 && recorded.refused) await refuse(connection, recorded.refused);
+    else if (recorded.accepted) {
+      played = await play(recorded, connection, (received, expected, next) => {
+        const actual = readSaid(recorded, received);
+        // Whoever recorded it may have ended without a word, which podwire does not.
+        const hasEnded = !next.event || recorded.carrier === "channels" || actual.goAway !== undefined;
+        return hasEnded && covers(actual, readExpected(recorded, expected), HASTY.includes(name));
+      });
+    } else await refuse(connection, recorded.lines);
   }, async (server) => {
     const client = await openClient(recorded, server);
     try {
@@ -494,7 +421,7 @@ async function checkRecording(name: string): Promise<void> {
     assertEquals(played.request.startLine, recorded.request.startLine);
     return;
   }
-  const ours = parseSpdy(recorded.carrier === "spdy" ? played.bytes : tunnelled(parseFrames(played.bytes).frames));
+  const ours = spdyFrames(recorded.carrier, played.bytes);
   for (const { type, id } of ours) assert(type !== SpdyType.PING || id % 2 === 1, "odd numbers for Pings of ours");
   if (RESET_BY_US.includes(name)) {
     const resets = ours.filter(({ type }) => type === SpdyType.RST_STREAM).map(({ id }) => id);

@@ -5,10 +5,11 @@
  * holds bytes that one side sent, or the end of that direction, in the order seen by a proxy between the two
  * (inside TLS; line boundaries mean nothing).
  *
- * HTTP heads and WebSocket frames are parsed here by the RFCs, without any code of podwire.
+ * HTTP heads and WebSocket frames are parsed here by the RFCs, without podwire's parsers.
  *
  * @module
  */
+import { concat } from "../../lib/bytes/mod.ts";
 
 /** Which side sent something. */
 export type Side = "client" | "server";
@@ -84,17 +85,6 @@ export function bytesOf(lines: readonly RecordedLine[], side: Side): Uint8Array 
   return concat(lines.filter((line) => line.side === side).map((line) => line.bytes));
 }
 
-/** The bytes, one after the other. */
-export function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let offset = 0;
-  for (const part of parts) {
-    whole.set(part, offset);
-    offset += part.length;
-  }
-  return whole;
-}
-
 /** A request's or a response's start line and header lines (RFC 9112). */
 export interface HttpHead {
   readonly startLine: string;
@@ -123,6 +113,12 @@ export function headerSet(head: HttpHead, without: readonly string[]): string[] 
 /** The value of a head's first header line of that name. */
 export function headerValue(head: HttpHead, name: string): string | undefined {
   return head.headers.find(([key]) => key.toLowerCase() === name.toLowerCase())?.[1];
+}
+
+/** The Sec-WebSocket-Accept that answers a Sec-WebSocket-Key (RFC 6455 section 4.2.2). */
+export async function acceptOf(key: string): Promise<string> {
+  const text = new TextEncoder().encode(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+  return new Uint8Array(await crypto.subtle.digest("SHA-1", text)).toBase64();
 }
 
 /** One WebSocket frame (RFC 6455 section 5.2). */

@@ -3,20 +3,17 @@
  *
  * @module
  */
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { DisconnectedError } from "../../lib/channels/mod.ts";
 import { Cluster, type RemoteCommandOptions, type RemoteProcess, type Wire } from "../../lib/client/mod.ts";
 import { SocketTransport } from "../../lib/client/socket_transport.ts";
 import { createDialer } from "../../lib/dial/mod.ts";
-import { bytesOf, type HttpHead, parseHead, type Recording } from "./recording.ts";
+import type { Exchange } from "./recorded_server.ts";
+import type { HttpHead } from "./recording.ts";
 
-/** Recordings with the same reason. */
-export function forEach(names: readonly string[], reason: string): Record<string, string> {
-  return Object.fromEntries(names.map((name) => [name, reason]));
-}
-
-/** How many bytes the HTTP head has that `side` sent. */
-export function headLength(lines: Recording["connections"][number], side: "client" | "server"): number {
-  const bytes = bytesOf(lines, side);
-  return bytes.length - parseHead(bytes)!.rest.length;
+/** The same for several recordings. */
+export function forEach<T>(names: readonly string[], value: T): Record<string, T> {
+  return Object.fromEntries(names.map((name) => [name, value]));
 }
 
 /** The query of a request: the command in its order, the rest as a set. */
@@ -66,6 +63,53 @@ export async function replay(request: HttpHead, server: string, options: ReplayO
   const pod = cluster.pod(name, { namespace });
   return await (subresource === "exec" ? pod.exec(command.length > 0 ? command : ["x"], streams) : pod.attach(streams))
     .spawn();
+}
+
+/** What a session comes to: an exit code, or a failure. */
+export type Outcome = number | { readonly error: string; readonly message: string };
+
+/** The outcome that a v1.Status tells, whose JSON stands in `text` as one character a byte. */
+export function outcomeOf(text: string): Outcome {
+  const status = JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (c) => c.charCodeAt(0))));
+  if (status.status === "Success") return 0;
+  if (status.reason === "NonZeroExitCode") return Number(status.details.causes[0].message);
+  return { error: "RemoteCommandError", message: status.message };
+}
+
+/**
+ * Asserts that a session came to what its server `said`, and to `expected`; with `likeTheirs` also to what the recorded client printed.
+ */
+export async function checkOutcome(
+  { request, kubectl, info }: Exchange,
+  process: RemoteProcess,
+  said: { readonly stdout: string; readonly stderr: string },
+  expected: Outcome,
+  likeTheirs: boolean,
+): Promise<void> {
+  const query = new URL(request.startLine.split(" ")[1] ?? "", "http://x").searchParams;
+  const text = (stream: "stdout" | "stderr") =>
+    isTrue(query.get(stream)) ? new Response(process[stream]).bytes().then(latin1) : "";
+  const [stdout, stderr, status] = await Promise.allSettled([text("stdout"), text("stderr"), process.status]);
+  const outcome = status.status === "fulfilled" ? status.value.code : status.reason;
+  if (typeof expected === "number") {
+    assertEquals(outcome, expected);
+  } else {
+    assertEquals(outcome.name, expected.error);
+    assertStringIncludes(outcome.message, expected.message);
+  }
+  if (outcome instanceof DisconnectedError) {
+    assertEquals(outcome.bytesReceived, said.stdout.length + said.stderr.length);
+  } else {
+    assertEquals([stdout, stderr], [
+      { status: "fulfilled", value: said.stdout },
+      { status: "fulfilled", value: said.stderr },
+    ]);
+  }
+  // In a terminal a script drove kubectl: exit code and output are the script's.
+  if (kubectl && likeTheirs && !isTrue(query.get("tty"))) {
+    assertEquals(typeof outcome === "number" ? outcome : 1, info.exit, "kubectl's exit code");
+    assertEquals(said.stdout, info.stdout, "kubectl's output");
+  }
 }
 
 /** As Kubernetes reads a flag in a query: an empty one is set. */

@@ -5,8 +5,9 @@
  * @module
  */
 import { constants, inflateSync } from "node:zlib";
+import { concat } from "../../lib/bytes/mod.ts";
 import { DICTIONARY } from "../../lib/spdy/dictionary.ts";
-import { concat, type Frame, Opcode } from "./recording.ts";
+import { type Frame, Opcode } from "./recording.ts";
 
 /** The numbers of control frames. */
 export const SpdyType = {

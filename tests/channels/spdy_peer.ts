@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { concat } from "../captures/recording.ts";
+import { concat } from "../../lib/bytes/mod.ts";
 import { parseSpdy, type SpdyFrame, SpdyType } from "../captures/spdy_recording.ts";
 
 /** What carries the bytes. */

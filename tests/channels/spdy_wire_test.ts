@@ -1,6 +1,6 @@
 /** Exec over SPDY/3.1 against a scripted server: what it says is what containerd and moby/spdystream say. */
 import { assert, assertEquals, assertInstanceOf, assertLess, assertRejects, assertStringIncludes } from "@std/assert";
-import { type Duplex, duplexPair } from "../../lib/bytes/mod.ts";
+import { concat, type Duplex, duplexPair } from "../../lib/bytes/mod.ts";
 import {
   ChannelProtocolError,
   DisconnectedError,
@@ -10,7 +10,6 @@ import {
   type RequestedStreams,
   StdinClosedError,
 } from "../../lib/channels/mod.ts";
-import { concat } from "../captures/recording.ts";
 import { SpdyType } from "../captures/spdy_recording.ts";
 import { dataFrame, goAwayFrame, type PeerTransport, pingFrame, resetFrame, SpdyPeer } from "./spdy_peer.ts";
 

@@ -1,5 +1,6 @@
 /** `podwire host -f`: pods from a file. */
 import { assertEquals, assertMatch } from "@std/assert";
+import { readUntil } from "../support/read_until.ts";
 import { Ground, PODWIRE } from "./harness.ts";
 
 const MANIFEST = `apiVersion: v1
@@ -20,13 +21,8 @@ Deno.test("podwire host -f serves the pods of a manifest, and warns of what has 
     stdout: "null",
     stderr: "piped",
   }).spawn();
-  const said = host.stderr.pipeThrough(new TextDecoderStream());
   try {
-    let text = "";
-    for await (const part of said.values({ preventCancel: true })) {
-      text += part;
-      if (text.includes("End it with")) break;
-    }
+    const text = await readUntil(host.stderr, (text) => text.includes("End it with"));
     assertEquals(text.split("\n")[0], `Warning: ${file}:5: spec.volumes: has no effect here`);
     const { stdout } = await new Deno.Command(Deno.execPath(), {
       args: [...PODWIRE, "--kubeconfig", `${folder}/kubeconfig`, "get", "pods"],
@@ -38,7 +34,7 @@ Deno.test("podwire host -f serves the pods of a manifest, and warns of what has 
     );
   } finally {
     host.kill("SIGTERM");
-    await Promise.all([said.cancel(), host.status]);
+    await Promise.all([host.stderr.cancel(), host.status]);
     await Deno.remove(folder, { recursive: true });
   }
 });

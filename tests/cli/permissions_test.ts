@@ -3,6 +3,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { commandHelp } from "../../lib/cli/help.ts";
 import { COMMANDS } from "../../lib/cli/commands.ts";
 import { serveHost } from "../../lib/server/mod.ts";
+import { readUntil } from "../support/read_until.ts";
 import { PODS, PODWIRE } from "./harness.ts";
 
 /** Starts podwire with these permissions alone. */
@@ -36,13 +37,7 @@ async function inFolder(work: (folder: string) => Promise<void>): Promise<void> 
 
 /** Reads until `pattern` has come. */
 async function see(stream: ReadableStream<Uint8Array>, pattern: RegExp): Promise<void> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const piece of stream.values({ preventCancel: true })) {
-    text += decoder.decode(piece, { stream: true });
-    if (pattern.test(text)) return;
-  }
-  assertMatch(text, pattern);
+  assertMatch(await readUntil(stream, (text) => pattern.test(text)), pattern);
 }
 
 const SERVER = ["--allow-read=FILE", "--allow-net=SERVER:PORT"];

@@ -12,7 +12,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import type { Duplex } from "../../lib/bytes/mod.ts";
+import { concat, type Duplex } from "../../lib/bytes/mod.ts";
 import {
   ChannelProtocolError,
   DisconnectedError,
@@ -24,8 +24,9 @@ import {
 import { type Cluster, RemoteCommand, type RemoteProcess, UpgradeError } from "../../lib/client/mod.ts";
 import { createDialer, HttpError } from "../../lib/dial/mod.ts";
 import { WebSocketConnection, WebSocketConnectionError, WebSocketProtocolError } from "../../lib/websocket/mod.ts";
-import { buildFrame, concat, headerValue, Opcode } from "../captures/recording.ts";
+import { buildFrame, headerValue, Opcode } from "../captures/recording.ts";
 import { denoFlags, ROOT } from "../offline/flags.ts";
+import { assertSharesFreshOnly } from "./idle_connection.ts";
 import { closeFrame, message, type Script, SUCCESS, withCluster, withProxy, withRawServer } from "./raw_server.ts";
 
 // A broken session must leave nothing behind.
@@ -748,32 +749,8 @@ Deno.test("RemoteCommand.output(): the session ends although the server keeps it
   });
 });
 
-Deno.test("Cluster: a session does not risk a connection that may have been idle for too long", async () => {
-  let connections = 0;
-  await withCluster(async (connection) => {
-    const mine = ++connections;
-    for (;;) {
-      const head = await connection.head().catch(() => undefined);
-      if (!head) return; // The client closes its idle connections in the end.
-      if (headerValue(head, "upgrade")) break;
-      await connection.write('HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n{"metadata":{"name":"web"}}');
-    }
-    await connection.write("HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\n\r\n" + mine);
-    await connection.closeWrite();
-    await connection.gone();
-  }, async (cluster) => {
-    const now = performance.now;
-    try {
-      for (const [idle, expected] of [[1_000, 1], [10_000, 3]] as const) {
-        await cluster.pod("web").get();
-        performance.now = () => now.call(performance) + idle;
-        await assertRejects(() => exec(cluster).output(), UpgradeError, `connection: ${expected}`);
-      }
-    } finally {
-      performance.now = now;
-    }
-  });
-});
+Deno.test("Cluster: a session does not risk a connection that may have been idle for too long", () =>
+  assertSharesFreshOnly());
 
 // --- The command line ---
 

@@ -1,9 +1,8 @@
 /** Port-forward from end to end, over each wire: our client, our own host, and local servers as the pod's processes. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Cluster, ForwardError, type PortForward, type Wire } from "../../lib/client/mod.ts";
-import { serveHost } from "../../lib/server/mod.ts";
 import { pattern, utf8 } from "../spdy/harness.ts";
-import { echo, readAll, withPort, writeAll } from "../server/ports.ts";
+import { echo, readAll, withPodPort, writeAll } from "../server/ports.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
@@ -13,15 +12,7 @@ async function withHost(
   answer: (connection: Deno.Conn) => Promise<void>,
   work: (forward: PortForward) => Promise<void>,
 ): Promise<void> {
-  await withPort(answer, async (port, refused) => {
-    await using host = await serveHost({
-      listen: { port: 0 },
-      pods: [{
-        name: "web",
-        ports: { 80: port, 81: refused },
-        containers: [{ name: "main", command: ["sleep", "60"] }],
-      }],
-    });
+  await withPodPort(answer, async (host) => {
     await using cluster = new Cluster({ server: host.url, wire });
     await using forward = await cluster.pod("web").portForward({ finDelay: 0 });
     await work(forward);

@@ -1,16 +1,16 @@
 /**
  * Servers that say just what a test tells them to, byte by byte: HTTP heads by RFC 9112, frames by RFC 6455, channels by
- * Kubernetes, without any code of podwire. And a way to them that breaks.
+ * Kubernetes, without podwire's parsers. And a way to them that breaks.
  *
  * @module
  */
 import { assert } from "@std/assert";
-import { createHash } from "node:crypto";
 import { connect, createServer, type Socket } from "node:net";
+import { concat } from "../../lib/bytes/mod.ts";
 import { Cluster, type ClusterOptions } from "../../lib/client/mod.ts";
 import {
+  acceptOf,
   buildFrame,
-  concat,
   type Frame,
   headerValue,
   type HttpHead,
@@ -56,11 +56,10 @@ export class RawConnection {
   /** Reads a request and accepts it as a WebSocket; then, as Kubernetes, the empty message on channel 1. */
   async accept(options: { readonly protocol?: string; readonly accept?: string } = {}): Promise<HttpHead> {
     const head = await this.head();
-    const key = headerValue(head, "sec-websocket-key") ?? "";
-    const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
+    const accept = options.accept ?? await acceptOf(headerValue(head, "sec-websocket-key") ?? "");
     await this.write(
       "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-        `Sec-WebSocket-Accept: ${options.accept ?? accept}\r\n` +
+        `Sec-WebSocket-Accept: ${accept}\r\n` +
         `Sec-WebSocket-Protocol: ${options.protocol ?? "v5.channel.k8s.io"}\r\n\r\n`,
     );
     await this.message(1, "");

@@ -3,13 +3,15 @@
  * servers are scripted byte by byte.
  */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import { concat } from "../../lib/bytes/mod.ts";
 import { DisconnectedError } from "../../lib/channels/mod.ts";
 import { Cluster, type RequestEvent, UpgradeError } from "../../lib/client/mod.ts";
 import { PlatformTransport } from "../../lib/client/platform_transport.ts";
 import { openFirst } from "../../lib/client/wire.ts";
 import { DialError, HttpError } from "../../lib/dial/mod.ts";
-import { concat, headerValue, type HttpHead } from "../captures/recording.ts";
+import type { HttpHead } from "../captures/recording.ts";
 import { dataFrame, goAwayFrame, resetFrame, SpdyPeer } from "../channels/spdy_peer.ts";
+import { assertSharesFreshOnly } from "./idle_connection.ts";
 import {
   closeFrame,
   message,
@@ -294,32 +296,8 @@ Deno.test("Cluster.onRequest is told of both attempts", async () => {
   assert(!JSON.stringify(events).includes("secret"));
 });
 
-Deno.test("Pod.exec() over SPDY shares the connection of the request before it, while that is fresh", async () => {
-  let connections = 0;
-  await withCluster(async (connection) => {
-    const mine = ++connections;
-    for (;;) {
-      const head = await connection.head().catch(() => undefined);
-      if (!head) return; // The client closes its idle connections in the end.
-      if (headerValue(head, "upgrade")) break;
-      await connection.write('HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n{"metadata":{"name":"web"}}');
-    }
-    await connection.write(`HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\n\r\n${mine}`);
-    await connection.closeWrite();
-    await connection.gone();
-  }, async (cluster) => {
-    const now = performance.now;
-    try {
-      for (const [idle, expected] of [[1_000, 1], [10_000, 3]] as const) {
-        await cluster.pod("web").get();
-        performance.now = () => now.call(performance) + idle;
-        await assertRejects(() => exec(cluster).output(), UpgradeError, `connection: ${expected}`);
-      }
-    } finally {
-      performance.now = now;
-    }
-  }, { wire: "spdy" });
-});
+Deno.test("Pod.exec() over SPDY shares the connection of the request before it, while that is fresh", () =>
+  assertSharesFreshOnly({ wire: "spdy" }));
 
 Deno.test("RemoteProcess.stdin: a refused WebSocket has taken nothing of the input", async () => {
   let connections = 0;

@@ -2,11 +2,11 @@
  * podwire beside kubectl 1.36: the same command lines on every row of the matrix, and over SPDY alone; stdout, stderr and exit code
  * are compared.
  */
-import { assert, assertEquals } from "@std/assert";
-import { denoFlags, ROOT } from "../offline/flags.ts";
+import { BUSYBOX, compare, namespaceWith, noSanitizers } from "./comparison.ts";
 import { DIFFERENCES } from "./differences.ts";
 import { type Ground, ground, type NodeName, type RunResult, type ServerName } from "./ground.ts";
 import { type Invocation, INVOCATIONS } from "./invocations.ts";
+import { podwire } from "./podwire.ts";
 
 /** A row, and whether WebSocket is tried there. */
 interface Row {
@@ -25,8 +25,7 @@ const ROWS: readonly Row[] = [
   { server: "default", node: "node1", webSockets: false },
 ];
 
-const IMAGE = { image: "localhost/busybox:1", imagePullPolicy: "Never" };
-const SLEEP = { ...IMAGE, command: ["sleep", "infinity"] };
+const SLEEP = { ...BUSYBOX, command: ["sleep", "infinity"] };
 
 function fixtures(node: NodeName): unknown[] {
   const spec = (containers: unknown[], more: Record<string, unknown> = {}) => ({
@@ -43,7 +42,7 @@ function fixtures(node: NodeName): unknown[] {
   });
   const main = { ...SLEEP, name: "main" };
   const side = { ...SLEEP, name: "side" };
-  const setup = { ...IMAGE, name: "setup", command: ["true"] };
+  const setup = { ...BUSYBOX, name: "setup", command: ["true"] };
   const two = spec([main, side], { initContainers: [setup] });
   const workload = (apiVersion: string, kind: string, label: string, more: Record<string, unknown> = {}) => ({
     apiVersion,
@@ -65,9 +64,9 @@ function fixtures(node: NodeName): unknown[] {
     pod("one", spec([main])),
     pod("two", two),
     pod("marked", two, { "kubectl.kubernetes.io/default-container": "side" }),
-    pod("ended", spec([{ ...IMAGE, name: "main", command: ["true"] }], { restartPolicy: "Never" })),
-    pod("half", spec([main, { ...IMAGE, name: "done", command: ["true"] }], { restartPolicy: "Never" })),
-    pod("cat", spec([{ ...IMAGE, name: "main", command: ["sh", "-c", "while true; do cat; done"], stdin: true }])),
+    pod("ended", spec([{ ...BUSYBOX, name: "main", command: ["true"] }], { restartPolicy: "Never" })),
+    pod("half", spec([main, { ...BUSYBOX, name: "done", command: ["true"] }], { restartPolicy: "Never" })),
+    pod("cat", spec([{ ...BUSYBOX, name: "main", command: ["sh", "-c", "while true; do cat; done"], stdin: true }])),
     workload("apps/v1", "Deployment", "web"),
     workload("apps/v1", "ReplicaSet", "web-rs"),
     workload("apps/v1", "StatefulSet", "web-sts", { serviceName: "web" }),
@@ -84,36 +83,17 @@ function fixtures(node: NodeName): unknown[] {
   ];
 }
 
-async function must(cluster: Ground, args: string[], stdin?: string): Promise<void> {
-  const { code, stderr } = await cluster.kubectl(args, { timeout: 120_000, ...(stdin && { stdin }) });
-  assertEquals(code, 0, `kubectl ${args.join(" ")}: ${stderr}`);
-}
-
-/** Makes a namespace with the fixtures for one row, and removes it. */
-async function withFixtures(
-  cluster: Ground,
-  node: NodeName,
-  work: (namespace: string) => Promise<void>,
-): Promise<void> {
-  const namespace = `compare-${crypto.randomUUID().slice(0, 8)}`;
-  await must(cluster, ["create", "namespace", namespace]);
-  try {
-    const list = { apiVersion: "v1", kind: "List", items: fixtures(node) };
-    await must(cluster, ["wait", "--for=create", "serviceaccount/default", "-n", namespace, "--timeout=30s"]);
-    await must(cluster, ["apply", "-n", namespace, "-f", "-"], JSON.stringify(list));
-    const n = ["-n", namespace, "--timeout=60s"];
-    await must(cluster, ["wait", "--for=condition=Ready", "pod/one", "pod/two", "pod/marked", "pod/cat", ...n]);
-    await must(cluster, ["wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/ended", ...n]);
-    await must(cluster, ["wait", "--for=condition=Available", "deployment/web", ...n]);
-    for (
-      const [kind, path] of [["rs", "readyReplicas"], ["sts", "readyReplicas"], ["ds", "numberReady"], ["job", "ready"]]
-    ) {
-      await must(cluster, ["wait", `--for=jsonpath={.status.${path}}=1`, `${kind}/web`, ...n]);
-    }
-    await work(namespace);
-  } finally {
-    await must(cluster, ["delete", "namespace", namespace, "--wait=false"]);
-  }
+/** A namespace with the fixtures on one node. */
+function namespaceOn(cluster: Ground, node: NodeName): ReturnType<typeof namespaceWith> {
+  return namespaceWith(cluster, "compare", fixtures(node), [
+    ["--for=condition=Ready", "pod/one", "pod/two", "pod/marked", "pod/cat"],
+    ["--for=jsonpath={.status.phase}=Succeeded", "pod/ended"],
+    ["--for=condition=Available", "deployment/web"],
+    ["--for=jsonpath={.status.readyReplicas}=1", "rs/web"],
+    ["--for=jsonpath={.status.readyReplicas}=1", "sts/web"],
+    ["--for=jsonpath={.status.numberReady}=1", "ds/web"],
+    ["--for=jsonpath={.status.ready}=1", "job/web"],
+  ]);
 }
 
 /** What differs from run to run: ids of containers and processes, ages, the program's own name. */
@@ -141,51 +121,34 @@ function run(
   });
 }
 
-const sanitizers = { sanitizeOps: false, sanitizeResources: false, sanitizeExit: false }; // Steps that run at once cannot have them.
-
 Deno.test({
   name: "podwire does as kubectl does on every row",
-  ...sanitizers,
+  ...noSanitizers,
   async fn(t) {
     const cluster = await ground();
     const kubectl = [cluster.kubectlPath("1.36")];
-    const cli = new URL("cli.ts", ROOT).pathname;
-    const podwire = [Deno.execPath(), "run", "-A", "--no-check", ...await denoFlags(), cli];
+    const mine = await podwire();
     const both = async (invocation: Invocation, row: Row, namespace: string) => {
       const theirs = await run(cluster, kubectl, invocation, row, namespace);
-      const ours = await run(cluster, podwire, invocation, row, namespace);
-      compare(invocation, theirs, ours);
+      const ours = await run(cluster, mine, invocation, row, namespace);
+      const difference = DIFFERENCES.find(({ args, user }) =>
+        args.test(invocation.args.join(" ")) && (user === undefined || user === invocation.user)
+      );
+      compare(theirs, ours, difference, normalize);
     };
     const rows = ROWS.map((row) =>
       t.step({
         name: `${row.server}/${row.node}${row.webSockets ? "" : " over SPDY"}`,
-        ...sanitizers,
-        fn: (t) =>
-          withFixtures(cluster, row.node, async (namespace) => {
-            for (const invocation of INVOCATIONS) {
-              const name = `${invocation.args.join(" ")}${invocation.user ? ` (as ${invocation.user})` : ""}`;
-              await t.step({ name, ...sanitizers, fn: () => both(invocation, row, namespace) });
-            }
-          }),
+        ...noSanitizers,
+        async fn(t) {
+          await using namespace = await namespaceOn(cluster, row.node);
+          for (const invocation of INVOCATIONS) {
+            const name = `${invocation.args.join(" ")}${invocation.user ? ` (as ${invocation.user})` : ""}`;
+            await t.step({ name, ...noSanitizers, fn: () => both(invocation, row, namespace.name) });
+          }
+        },
       })
     );
     await Promise.all(rows);
   },
 });
-
-function compare(invocation: Invocation, theirs: RunResult, ours: RunResult): void {
-  const difference = DIFFERENCES.find(({ args, user }) =>
-    args.test(invocation.args.join(" ")) && (user === undefined || user === invocation.user)
-  );
-  for (const stream of ["stdout", "stderr"] as const) {
-    const expected = difference?.[stream];
-    if (expected) {
-      assert(expected.kubectl.test(theirs[stream]), `kubectl's ${stream} has changed: ${theirs[stream]}`);
-      assert(expected.podwire.test(ours[stream]), `${stream}: ${ours[stream]}`);
-    } else {
-      assertEquals(normalize(ours[stream]), normalize(theirs[stream]), stream);
-    }
-  }
-  const codes = { kubectl: theirs.code, podwire: ours.code };
-  assertEquals(codes, difference?.code ?? { kubectl: theirs.code, podwire: theirs.code }, "exit codes");
-}

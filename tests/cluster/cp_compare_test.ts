@@ -2,11 +2,12 @@
  * `podwire cp` beside `kubectl cp` 1.36: the same invocations from the same state, then exit code, output and what lies at the
  * destination are compared.
  */
-import { assert, assertEquals } from "@std/assert";
-import { denoFlags, ROOT } from "../offline/flags.ts";
+import { assertEquals } from "@std/assert";
+import { compare } from "./comparison.ts";
 import { CP_DIFFERENCES } from "./cp_differences.ts";
 import { CP_INVOCATIONS, type CpInvocation, HERE, THERE } from "./cp_invocations.ts";
 import { type Ground, ground, type RunResult } from "./ground.ts";
+import { podwire } from "./podwire.ts";
 
 /**
  * What differs from run to run, or by the program's own name; and a word of `tar` on kubectl's stdout in every download, which
@@ -59,8 +60,7 @@ async function must(result: Promise<RunResult>): Promise<string> {
 Deno.test("podwire cp does as kubectl cp does", async (t) => {
   const cluster = await ground();
   const kubectl = [cluster.kubectlPath("1.36")];
-  const cli = new URL("cli.ts", ROOT).pathname;
-  const podwire = [Deno.execPath(), "run", "-A", "--no-check", ...await denoFlags(), cli];
+  const mine = await podwire();
   const used = new Set<string>();
   const sleep = { command: ["sleep", "infinity"] };
   const containers = [{ ...sleep, name: "main" }, { ...sleep, name: "side" }];
@@ -71,7 +71,7 @@ Deno.test("podwire cp does as kubectl cp does", async (t) => {
     cluster.withPod({ prefix: "cp", containers, annotations }, async ({ name }) => {
       for (const invocation of left) {
         const theirs = await outcome(cluster, kubectl, name, invocation);
-        outcomes.set(invocation, [theirs, await outcome(cluster, podwire, name, invocation)]);
+        outcomes.set(invocation, [theirs, await outcome(cluster, mine, name, invocation)]);
       }
     });
   await Promise.all([work(), work(), work()]);
@@ -80,15 +80,7 @@ Deno.test("podwire cp does as kubectl cp does", async (t) => {
     await t.step(line || "(nothing)", () => {
       const difference = CP_DIFFERENCES.find(({ args }) => args.test(line));
       if (difference) used.add(difference.reason);
-      for (const field of ["stdout", "stderr", "files"] as const) {
-        const expected = difference?.[field];
-        if (expected) {
-          assert(expected.kubectl.test(theirs[field]), `kubectl's ${field} has changed: ${theirs[field]}`);
-          assert(expected.podwire.test(ours[field]), `${field}: ${ours[field]}`);
-        } else assertEquals(normalize(ours[field]), normalize(theirs[field]), field);
-      }
-      const codes = { kubectl: theirs.code, podwire: ours.code };
-      assertEquals(codes, difference?.code ?? { kubectl: theirs.code, podwire: theirs.code }, "exit codes");
+      compare(theirs, ours, difference, normalize);
     });
   }
   assertEquals(CP_DIFFERENCES.filter(({ reason }) => !used.has(reason)), [], "differences that nothing shows");

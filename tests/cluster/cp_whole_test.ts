@@ -1,15 +1,11 @@
 /** podwire cp on the real cluster: what is large, over a link that is cut, and what is many. */
 import { assertEquals, assertMatch } from "@std/assert";
-import { denoFlags, ROOT } from "../offline/flags.ts";
 import { CuttingRelay } from "./cutting_relay.ts";
 import { type Ground, ground, type NodeName, type ServerName } from "./ground.ts";
+import { podwire } from "./podwire.ts";
 
 const GIB = 1 << 30;
 const CUTS = 20;
-
-async function podwire(): Promise<string[]> {
-  return [Deno.execPath(), "run", "-A", "--no-check", ...await denoFlags(), new URL("cli.ts", ROOT).pathname];
-}
 
 /** Runs `podwire cp` through a relay, and cuts it whenever another twentieth has been copied. */
 async function copyWithCuts(cluster: Ground, server: ServerName, args: readonly string[]): Promise<number> {

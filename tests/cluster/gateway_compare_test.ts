@@ -3,10 +3,12 @@
  * exit code are compared. Over TCP all of it; where it matters most also through two gateways in a row, `podwire with` and one on a
  * unix socket.
  */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
+import { BUSYBOX, compare, namespaceWith, noSanitizers } from "./comparison.ts";
 import { GATEWAY_DIFFERENCES, type Script, SCRIPTS } from "./gateway_scripts.ts";
-import { GatewayProcess, podwire } from "./gateway_ground.ts";
+import { GatewayProcess } from "./gateway_ground.ts";
 import { type Ground, ground, NODE_NAMES, type NodeName, type RunResult, type ServerName } from "./ground.ts";
+import { podwire } from "./podwire.ts";
 
 /**
  * Users of few rights take a gateway each: they, and unix sockets, come on two rows only. What opens no stream is the same for all
@@ -23,10 +25,8 @@ const ROWS: ReadonlyArray<{ readonly server: ServerName; readonly node: NodeName
 const VERSIONS = ["1.36", "1.32", "1.28"] as const;
 type Version = typeof VERSIONS[number];
 
-const IMAGE = { image: "localhost/busybox:1", imagePullPolicy: "Never" };
-
 function fixtures(node: NodeName): unknown[] {
-  const container = (name: string, script: string) => ({ ...IMAGE, name, command: ["sh", "-c", script] });
+  const container = (name: string, script: string) => ({ ...BUSYBOX, name, command: ["sh", "-c", script] });
   const sleep = "exec sleep infinity";
   const pod = (name: string, containers: unknown[], more: Record<string, unknown> = {}) => ({
     apiVersion: "v1",
@@ -43,28 +43,12 @@ function fixtures(node: NodeName): unknown[] {
   ];
 }
 
-async function must(cluster: Ground, args: string[], stdin?: string): Promise<void> {
-  const { code, stderr } = await cluster.kubectl(args, { timeout: 120_000, ...(stdin && { stdin }) });
-  assertEquals(code, 0, `kubectl ${args.join(" ")}: ${stderr}`);
-}
-
 /** A namespace with the fixtures on one node. */
-async function namespaceOn(cluster: Ground, node: NodeName): Promise<AsyncDisposable & { readonly name: string }> {
-  const name = `gateway-${crypto.randomUUID().slice(0, 8)}`;
-  const remove = () => must(cluster, ["delete", "namespace", name, "--wait=false"]);
-  await must(cluster, ["create", "namespace", name]);
-  try {
-    await must(cluster, ["wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=30s"]);
-    const list = { apiVersion: "v1", kind: "List", items: fixtures(node) };
-    await must(cluster, ["apply", "-n", name, "-f", "-"], JSON.stringify(list));
-    const n = ["-n", name, "--timeout=60s"];
-    await must(cluster, ["wait", "--for=condition=Ready", "pod/one", "pod/two", "pod/cat", ...n]);
-    await must(cluster, ["wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/ended", ...n]);
-  } catch (error) {
-    await remove();
-    throw error;
-  }
-  return { name, [Symbol.asyncDispose]: remove };
+function namespaceOn(cluster: Ground, node: NodeName): ReturnType<typeof namespaceWith> {
+  return namespaceWith(cluster, "gateway", fixtures(node), [
+    ["--for=condition=Ready", "pod/one", "pod/two", "pod/cat"],
+    ["--for=jsonpath={.status.phase}=Succeeded", "pod/ended"],
+  ]);
 }
 
 /** A way to an API server. */
@@ -118,25 +102,9 @@ function normalize(text: string): string {
     .replaceAll(/\b(\d+[smhd])+\b/g, "<age>");
 }
 
-function compare(invocation: string, direct: RunResult, through: RunResult): void {
-  const difference = GATEWAY_DIFFERENCES.find(({ args }) => args.test(invocation));
-  const expected = { code: direct.code, stdout: direct.stdout, stderr: direct.stderr };
-  const actual = { code: through.code, stdout: through.stdout, stderr: through.stderr };
-  for (const stream of ["stdout", "stderr"] as const) {
-    const patterns = difference?.[stream];
-    if (!patterns) continue;
-    assert(patterns.kubectl.test(direct[stream]), `directly, ${stream} has changed: ${direct[stream]}`);
-    assert(patterns.podwire.test(through[stream]), `${stream}: ${through[stream]}`);
-    expected[stream] = actual[stream] = "";
-  }
-  assertEquals(actual, expected);
-}
-
-const sanitizers = { sanitizeOps: false, sanitizeResources: false, sanitizeExit: false }; // Steps that run at once cannot have them.
-
 Deno.test({
   name: "kubectl 1.36, 1.32 and 1.28 do through a gateway as they do directly, on every row",
-  ...sanitizers,
+  ...noSanitizers,
   async fn(t) {
     const cluster = await ground();
     await using stack = new AsyncDisposableStack();
@@ -165,7 +133,7 @@ Deno.test({
       VERSIONS.map((version) =>
         t.step({
           name: `kubectl ${version} on ${server}/${node}`,
-          ...sanitizers,
+          ...noSanitizers,
           async fn(t) {
             const namespace = namespaces[NODE_NAMES.indexOf(node)]!.name;
             const place = { cluster, namespace, version, row: `${server}/${node}`, lock: `${folder}/${node}` };
@@ -175,20 +143,17 @@ Deno.test({
             for (const script of SCRIPTS.filter(isHere)) {
               await t.step({
                 name: script.name,
-                ...sanitizers,
+                ...noSanitizers,
                 async fn() {
                   const direct = await run(place, script, { kubeconfig: cluster.kubeconfig(server, script.user) });
-                  compare(
-                    `${script.name} over TCP by ${version}`,
-                    direct,
-                    await run(place, script, await throughTcp(server, script)),
-                  );
+                  const compareOver = async (what: string, way: Way) => {
+                    const invocation = `${script.name} over ${what} by ${version}`;
+                    const difference = GATEWAY_DIFFERENCES.find(({ args }) => args.test(invocation));
+                    compare(direct, await run(place, script, way), difference);
+                  };
+                  await compareOver("TCP", await throughTcp(server, script));
                   if (!whole || version !== "1.36" || script.user) return;
-                  compare(
-                    `${script.name} over a unix socket by ${version}`,
-                    direct,
-                    await run(place, script, await throughUnix(server)),
-                  );
+                  await compareOver("a unix socket", await throughUnix(server));
                 },
               });
             }

@@ -3,13 +3,8 @@
  *
  * @module
  */
-import { denoFlags, ROOT } from "../offline/flags.ts";
 import type { Ground, ServerName, UserName } from "./ground.ts";
-
-/** The command line of this checkout. */
-export async function podwire(): Promise<string[]> {
-  return [Deno.execPath(), "run", "-A", "--no-check", ...await denoFlags(), new URL("cli.ts", ROOT).pathname];
-}
+import { podwire } from "./podwire.ts";
 
 /** What a {@linkcode GatewayProcess} is to do. */
 export interface GatewayProcessOptions {

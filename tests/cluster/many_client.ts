@@ -7,6 +7,7 @@
  */
 import { assertEquals } from "@std/assert";
 import { Cluster } from "../../lib/client/mod.ts";
+import { heldBytes } from "./port_forward_client.ts";
 
 /** What the process holds. */
 export interface Remains {
@@ -23,21 +24,6 @@ async function remains(): Promise<Remains> {
     if (target.startsWith("socket:")) sockets++;
   }
   return { sockets, held: await heldBytes() };
-}
-
-/** Collects until that frees nothing more: buffers are given back in the background, and the last sessions still close. */
-async function heldBytes(): Promise<number> {
-  const { gc } = globalThis as { gc?: () => void };
-  if (!gc) throw new Error("run this with --v8-flags=--expose-gc");
-  let least = Infinity;
-  for (let turns = 0, since = 0; turns < 200 && since < 20; turns++, since++) {
-    gc();
-    await new Promise((resolve) => setTimeout(resolve, 25));
-    const { heapUsed, external } = Deno.memoryUsage();
-    if (heapUsed + external < least - 64 * 1024) since = 0;
-    least = Math.min(least, heapUsed + external);
-  }
-  return least;
 }
 
 async function main([count = "", access = "", pod = ""]: string[]): Promise<Remains[]> {

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { readUntil } from "../support/read_until.ts";
 import { type Ground, ground, type Row, ROWS, type ServerName, type TestPod, type Way } from "./ground.ts";
 
 /** What API servers count: `apiserver_…` metrics of Kubernetes 1.36, apiserver/pkg/util/proxy/metrics. */
@@ -98,14 +99,10 @@ async function forwardOnce(cluster: Ground, row: Row, pod: TestPod): Promise<str
   const env = cluster.environment(row.server);
   const forward = new Deno.Command(program, { args, env, stdout: "piped", stderr: "piped" }).spawn();
   const log = new Response(forward.stderr).text();
-  let output = "";
-  let port: string | undefined;
+  const listening = /^Forwarding from 127\.0\.0\.1:(\d+) -> 8080$/m;
   try {
-    for await (const chunk of forward.stdout.values({ preventCancel: true })) {
-      output += new TextDecoder().decode(chunk);
-      port = /^Forwarding from 127\.0\.0\.1:(\d+) -> 8080$/m.exec(output)?.[1];
-      if (port !== undefined) break;
-    }
+    const output = await readUntil(forward.stdout, (text) => listening.test(text));
+    const port = listening.exec(output)?.[1];
     assert(port !== undefined, `kubectl port-forward ended early: ${output}`);
     const { stdout } = await cluster.run(["/bin/busybox", "wget", "-q", "-O-", `http://127.0.0.1:${port}/group`]);
     assertEquals(stdout, "root:x:0:\n");

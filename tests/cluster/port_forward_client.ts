@@ -104,7 +104,10 @@ export async function openFiles(): Promise<number> {
   return (await Array.fromAsync(Deno.readDir("/proc/self/fd"))).length;
 }
 
-/** Collects until that frees nothing more; what JavaScript still holds then, in bytes. */
+/**
+ * Collects until that frees nothing more, as buffers are given back in the background and the last sessions still close; what JavaScript
+ * still holds then, in bytes.
+ */
 export async function heldBytes(): Promise<number> {
   const { gc } = globalThis as { gc?: () => void };
   if (!gc) throw new Error("run this with --v8-flags=--expose-gc");

@@ -3,9 +3,9 @@
  * and where SPDY has to do; stdout, stderr and exit code are compared.
  */
 import { assert, assertEquals } from "@std/assert";
-import { denoFlags, ROOT } from "../offline/flags.ts";
-import type { Difference } from "./differences.ts";
+import { BUSYBOX, compare, namespaceWith, noSanitizers } from "./comparison.ts";
 import { type Ground, ground, type NodeName, type ServerName } from "./ground.ts";
+import { podwire } from "./podwire.ts";
 import { type Forward, FORWARD_DIFFERENCES, FORWARDS } from "./port_forward_compare.ts";
 import { until } from "./process.ts";
 
@@ -15,12 +15,10 @@ const ROWS: ReadonlyArray<{ readonly server: ServerName; readonly node: NodeName
   { server: "old", node: "node2" },
 ];
 
-const IMAGE = { image: "localhost/busybox:1", imagePullPolicy: "Never" };
-
 function fixtures(node: NodeName): unknown[] {
   const serve = "mkdir -p /www; echo hello > /www/index.html; exec httpd -f -p 8080 -h /www";
   const main = {
-    ...IMAGE,
+    ...BUSYBOX,
     name: "main",
     command: ["sh", "-c", serve],
     ports: [
@@ -36,7 +34,7 @@ function fixtures(node: NodeName): unknown[] {
     containers: [container],
     ...more,
   });
-  const setup = { ...IMAGE, name: "setup", command: ["true"], ports: [{ name: "setup", containerPort: 7777 }] };
+  const setup = { ...BUSYBOX, name: "setup", command: ["true"], ports: [{ name: "setup", containerPort: 7777 }] };
   const pod = (name: string, podSpec: unknown) => ({
     apiVersion: "v1",
     kind: "Pod",
@@ -61,9 +59,9 @@ function fixtures(node: NodeName): unknown[] {
   });
   return [
     pod("one", spec(main, { initContainers: [setup] })),
-    pod("plain", spec({ ...IMAGE, name: "main", command: ["sleep", "infinity"] })),
+    pod("plain", spec({ ...BUSYBOX, name: "main", command: ["sleep", "infinity"] })),
     pod("pending", { ...spec(main), nodeName: undefined, nodeSelector: { "no-such": "node" } }),
-    pod("ended", spec({ ...IMAGE, name: "main", command: ["true"] }, { restartPolicy: "Never" })),
+    pod("ended", spec({ ...BUSYBOX, name: "main", command: ["true"] }, { restartPolicy: "Never" })),
     workload("Deployment", "web"),
     workload("StatefulSet", "web-sts", { serviceName: "web" }),
     service("web", {
@@ -88,31 +86,13 @@ function fixtures(node: NodeName): unknown[] {
   ];
 }
 
-async function must(cluster: Ground, args: string[], stdin?: string): Promise<void> {
-  const { code, stderr } = await cluster.kubectl(args, { timeout: 120_000, ...(stdin && { stdin }) });
-  assertEquals(code, 0, `kubectl ${args.join(" ")}: ${stderr}`);
-}
-
-/** Makes a namespace with the fixtures for one row, and removes it. */
-async function withFixtures(
-  cluster: Ground,
-  node: NodeName,
-  work: (namespace: string) => Promise<void>,
-): Promise<void> {
-  const namespace = `forward-${crypto.randomUUID().slice(0, 8)}`;
-  await must(cluster, ["create", "namespace", namespace]);
-  try {
-    const list = { apiVersion: "v1", kind: "List", items: fixtures(node) };
-    await must(cluster, ["wait", "--for=create", "serviceaccount/default", "-n", namespace, "--timeout=30s"]);
-    await must(cluster, ["apply", "-n", namespace, "-f", "-"], JSON.stringify(list));
-    const n = ["-n", namespace, "--timeout=60s"];
-    await must(cluster, ["wait", "--for=condition=Ready", "pod/one", "pod/plain", ...n]);
-    await must(cluster, ["wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/ended", ...n]);
-    await must(cluster, ["wait", "--for=jsonpath={.status.readyReplicas}=1", "deployment/web", "sts/web", ...n]);
-    await work(namespace);
-  } finally {
-    await must(cluster, ["delete", "namespace", namespace, "--wait=false"]);
-  }
+/** A namespace with the fixtures on one node. */
+function namespaceOn(cluster: Ground, node: NodeName): ReturnType<typeof namespaceWith> {
+  return namespaceWith(cluster, "forward", fixtures(node), [
+    ["--for=condition=Ready", "pod/one", "pod/plain"],
+    ["--for=jsonpath={.status.phase}=Succeeded", "pod/ended"],
+    ["--for=jsonpath={.status.readyReplicas}=1", "deployment/web", "sts/web"],
+  ]);
 }
 
 /** Serves a page on a port of 127.0.0.1 among the cluster's programs. */
@@ -204,20 +184,6 @@ function normalize(text: string): string {
     .replaceAll(/\bpodwire\b/g, "kubectl");
 }
 
-function compare(difference: Difference | undefined, theirs: Ended, ours: Ended): void {
-  for (const stream of ["stdout", "stderr"] as const) {
-    const expected = difference?.[stream];
-    if (expected) {
-      assert(expected.kubectl.test(theirs[stream]), `kubectl's ${stream} has changed: ${theirs[stream]}`);
-      assert(expected.podwire.test(ours[stream]), `${stream}: ${ours[stream]}`);
-    } else {
-      assertEquals(normalize(ours[stream]), normalize(theirs[stream]), stream);
-    }
-  }
-  const codes = { kubectl: theirs.code, podwire: ours.code };
-  assertEquals(codes, difference?.code ?? { kubectl: theirs.code, podwire: theirs.code }, "exit codes");
-}
-
 /** A command line with the local ports of its row: 18080 is 18180 on the second, so that the rows can run at the same time. */
 function onRow(row: number, forward: Forward): Forward {
   const shift = (text: string) => text.replaceAll(/\b180(?=\d\d\b)/g, `18${row}`);
@@ -235,23 +201,20 @@ function sharesPorts({ args, opens }: Forward): boolean {
   return opens !== undefined && !args.some((text) => /^(180|0?:)/.test(text));
 }
 
-const sanitizers = { sanitizeOps: false, sanitizeResources: false, sanitizeExit: false }; // Steps that run at once cannot have them.
-
 Deno.test({
   name: "podwire port-forward does as kubectl does on every row",
-  ...sanitizers,
+  ...noSanitizers,
   async fn(t) {
     const cluster = await ground();
     const kubectl = [cluster.kubectlPath("1.36")];
-    const cli = new URL("cli.ts", ROOT).pathname;
-    const podwire = [Deno.execPath(), "run", "-A", "--no-check", ...await denoFlags(), cli];
+    const mine = await podwire();
     let lastShared: Promise<unknown> = Promise.resolve();
     /** Runs one command line with both programs, alone among those that share its ports. */
     const both = async (forward: Forward, row: number, server: ServerName, namespace: string) => {
       const work = async () => {
-        const mine = onRow(row, forward);
-        const theirs = await run(cluster, kubectl, mine, server, namespace, true);
-        return { theirs, ours: await run(cluster, podwire, mine, server, namespace, false) };
+        const here = onRow(row, forward);
+        const theirs = await run(cluster, kubectl, here, server, namespace, true);
+        return { theirs, ours: await run(cluster, mine, here, server, namespace, false) };
       };
       if (!sharesPorts(forward)) return await work();
       const result = lastShared.then(work);
@@ -261,25 +224,25 @@ Deno.test({
     const rows = ROWS.map(({ server, node }, row) =>
       t.step({
         name: `${server}/${node}`,
-        ...sanitizers,
-        fn: (t) =>
-          withFixtures(cluster, node, async (namespace) => {
-            await using _taken = await occupy(cluster, Number(`18${row}70`));
-            for (const forward of FORWARDS) {
-              const { args, user, webSockets, signal } = forward;
-              const more = [user, webSockets, signal].filter((text) => text !== undefined);
-              const line = `${args.join(" ")}${more.map((text) => ` (${text})`).join("")}`;
-              await t.step({
-                name: line || "(no arguments)",
-                ...sanitizers,
-                async fn() {
-                  const { theirs, ours } = await both(forward, row, server, namespace);
-                  const difference = FORWARD_DIFFERENCES.find((difference) => difference.args.test(line));
-                  compare(difference, offRow(row, theirs), offRow(row, ours));
-                },
-              });
-            }
-          }),
+        ...noSanitizers,
+        async fn(t) {
+          await using namespace = await namespaceOn(cluster, node);
+          await using _taken = await occupy(cluster, Number(`18${row}70`));
+          for (const forward of FORWARDS) {
+            const { args, user, webSockets, signal } = forward;
+            const more = [user, webSockets, signal].filter((text) => text !== undefined);
+            const line = `${args.join(" ")}${more.map((text) => ` (${text})`).join("")}`;
+            await t.step({
+              name: line || "(no arguments)",
+              ...noSanitizers,
+              async fn() {
+                const { theirs, ours } = await both(forward, row, server, namespace.name);
+                const difference = FORWARD_DIFFERENCES.find((difference) => difference.args.test(line));
+                compare(offRow(row, theirs), offRow(row, ours), difference, normalize);
+              },
+            });
+          }
+        },
       })
     );
     await Promise.all(rows);

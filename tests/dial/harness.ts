@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { assertEquals } from "@std/assert";
 import type { Duplex } from "../../lib/bytes/mod.ts";
 
 /** Text to bytes, one to one. */
@@ -110,6 +111,28 @@ export async function withServer<T>(
   }
 }
 
+/** A server that never answers, and what it sees of its first two connections: that they say something, and that they go. */
+interface SilentPeer {
+  serve(conn: Deno.Conn): Promise<void>;
+  readonly reached: readonly [PromiseWithResolvers<void>, PromiseWithResolvers<void>];
+  readonly gone: readonly [PromiseWithResolvers<void>, PromiseWithResolvers<void>];
+}
+
+/** For {@linkcode withServer}. */
+export function silentPeer(): SilentPeer {
+  const two = () => [Promise.withResolvers<void>(), Promise.withResolvers<void>()] as const;
+  const [reached, gone] = [two(), two()];
+  let count = 0;
+  const serve = async (conn: Deno.Conn) => {
+    const i = count++;
+    await conn.read(new Uint8Array(1));
+    reached[i]!.resolve();
+    await readAll(duplexOf(conn)).catch(() => {}); // A reset is as good an end.
+    gone[i]!.resolve();
+  };
+  return { serve, reached, gone };
+}
+
 /** What a server sees when its client closes the connection or refuses its certificate. */
 function isGone(error: unknown): boolean {
   const { errors } = Deno;
@@ -179,4 +202,26 @@ export async function assertEchoes(
   }
   if (filled !== size) throw new Error(`${filled} of ${size} bytes came back`);
   for (let i = 0; i < size; i++) if (received[i] !== sent[i]) throw new Error(`byte ${i} of ${size} came back changed`);
+}
+
+/** Asserts that each direction of what `dial` gives ends by itself: `listener`'s side ends first and goes on listening. */
+export async function assertEndsSeparately(
+  listener: Deno.Listener<Deno.Conn>,
+  dial: () => Promise<Duplex>,
+): Promise<void> {
+  const heard = Promise.withResolvers<string>();
+  const serve = async (conn: Deno.Conn) => {
+    await conn.write(latin1("hello"));
+    await conn.closeWrite();
+    heard.resolve(await readAll(duplexOf(conn)));
+  };
+  await withServer(listener, serve, async () => {
+    const duplex = await dial();
+    assertEquals(await readAll(duplex), "hello");
+    assertEquals(await duplex.read(new Uint8Array(1)), null);
+    for (const word of ["still ", "being ", "heard"]) void duplex.write(latin1(word));
+    await duplex.closeWrite(); // After the writes before it.
+    assertEquals(await heard.promise, "still being heard");
+    duplex.close();
+  });
 }

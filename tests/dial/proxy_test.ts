@@ -1,7 +1,7 @@
 /** What a proxy is told, and what it may answer. Real proxies are in tests/peers/dial. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createDialer, DialError, type Endpoint } from "../../lib/dial/mod.ts";
-import { duplexOf, latin1, portOf, readAll, withServer } from "./harness.ts";
+import { latin1, portOf, readAll, silentPeer, withServer } from "./harness.ts";
 
 const ENDPOINT: Endpoint = { hostname: "cluster.test", port: 6443, tls: false };
 
@@ -115,16 +115,7 @@ for (
 for (const scheme of ["http", "https", "socks5"]) {
   Deno.test(`a silent ${scheme} proxy is given up by deadline and by signal, and let go`, async () => {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const reached = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-    const gone = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-    let count = 0;
-    const serve = async (conn: Deno.Conn) => {
-      const i = count++;
-      await conn.read(new Uint8Array(1));
-      reached[i]!.resolve();
-      await readAll(duplexOf(conn)).catch(() => {}); // A reset is as good an end.
-      gone[i]!.resolve();
-    };
+    const { serve, reached, gone } = silentPeer();
     await withServer(listener, serve, async () => {
       const proxy = new URL(`${scheme}://u:secret@127.0.0.1:${portOf(listener)}`);
       // With this the dialer speaks TLS by node:tls, which lets go at once; see shakeHands() for Deno's own.
@@ -132,15 +123,15 @@ for (const scheme of ["http", "https", "socks5"]) {
       const late = createDialer({ proxy, tls, timeout: 50 })(ENDPOINT);
       const error = await assertRejects(() => late, DialError, "within 50 ms");
       assertEquals([error.hop, error.address], [scheme === "https" ? "tls" : "proxy", proxy.host]);
-      await gone[0]!.promise;
+      await gone[0].promise;
       const controller = new AbortController();
       const reason = new Error("enough");
       const dialing = createDialer({ proxy, tls })(ENDPOINT, { signal: controller.signal });
       dialing.catch(() => {}); // It is judged below.
-      await reached[1]!.promise;
+      await reached[1].promise;
       controller.abort(reason);
       assertEquals(await assertRejects(() => dialing), reason);
-      await gone[1]!.promise;
+      await gone[1].promise;
     });
   });
 }

@@ -4,8 +4,8 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { connectTcp, createDialer, type DialerOptions, DialError, type Endpoint } from "../../lib/dial/mod.ts";
 import {
   assertEchoes,
+  assertEndsSeparately,
   close,
-  duplexOf,
   echo,
   latin1,
   portOf,
@@ -72,22 +72,7 @@ for (
 
 Deno.test("createDialer() gives a duplex whose directions end separately", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const heard = Promise.withResolvers<string>();
-  // The server ends its own direction first and goes on listening.
-  const serve = async (conn: Deno.Conn) => {
-    await conn.write(latin1("hello"));
-    await conn.closeWrite();
-    heard.resolve(await readAll(duplexOf(conn)));
-  };
-  await withServer(listener, serve, async () => {
-    const duplex = await createDialer()(at("127.0.0.1", listener));
-    assertEquals(await readAll(duplex), "hello");
-    assertEquals(await duplex.read(new Uint8Array(1)), null);
-    for (const word of ["still ", "being ", "heard"]) void duplex.write(latin1(word));
-    await duplex.closeWrite(); // After the writes before it.
-    assertEquals(await heard.promise, "still being heard");
-    duplex.close();
-  });
+  await assertEndsSeparately(listener, () => createDialer()(at("127.0.0.1", listener)));
 });
 
 Deno.test("createDialer()'s duplex rejects a read under way when it is closed, and may be closed twice", async () => {

@@ -8,12 +8,14 @@ import type { Duplex } from "../../lib/bytes/mod.ts";
 import { createDialer, type DialerOptions, DialError, type Endpoint } from "../../lib/dial/mod.ts";
 import {
   assertEchoes,
+  assertEndsSeparately,
   close,
   duplexOf,
   echo,
   latin1,
   portOf,
   readAll,
+  silentPeer,
   testdata,
   withServer,
   withSocketPath,
@@ -233,20 +235,8 @@ for (const [name, options] of IMPLEMENTATIONS) {
 
   Deno.test(`${name}: the directions end separately`, async () => {
     const listener = Deno.listenTls({ hostname: "127.0.0.1", port: 0, ...certificate("server") });
-    const heard = Promise.withResolvers<string>();
-    const serve = async (conn: Deno.Conn) => {
-      await conn.write(latin1("hello"));
-      await conn.closeWrite();
-      heard.resolve(await readAll(duplexOf(conn)));
-    };
-    await withServer(listener, serve, async () => {
-      const duplex = await dialTls(CA)({ hostname: "localhost", port: portOf(listener), tls: true });
-      assertEquals(await readAll(duplex), "hello");
-      for (const word of ["still ", "being ", "heard"]) void duplex.write(latin1(word));
-      await duplex.closeWrite();
-      assertEquals(await heard.promise, "still being heard");
-      duplex.close();
-    });
+    const endpoint = { hostname: "localhost", port: portOf(listener), tls: true };
+    await assertEndsSeparately(listener, () => dialTls(CA)(endpoint));
   });
 
   Deno.test(`${name}: closing rejects a read under way, and is felt by the peer`, async () => {
@@ -337,31 +327,22 @@ for (const [name, options] of IMPLEMENTATIONS) {
 
   Deno.test(`${name}: a peer that says nothing is given up by deadline and by signal, and let go`, async () => {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const reached = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-    const gone = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-    let count = 0;
-    const serve = async (conn: Deno.Conn) => {
-      const i = count++;
-      await conn.read(new Uint8Array(1));
-      reached[i]!.resolve();
-      await readAll(duplexOf(conn)).catch(() => {}); // A reset is as good an end.
-      gone[i]!.resolve();
-    };
+    const { serve, reached, gone } = silentPeer();
     await withServer(listener, serve, async () => {
       const endpoint: Endpoint = { hostname: "localhost", port: portOf(listener), tls: true };
       const late = dialTls(CA, { timeout: 50 })(endpoint);
       const error = await assertRejects(() => late, DialError, `could not finish TLS with localhost:${endpoint.port}`);
       assertEquals([error.hop, error.code], ["tls", "ETIMEDOUT"]);
       // Deno's own TLS drops the connection only when the peer stirs.
-      if (name === "node:tls") await gone[0]!.promise;
+      if (name === "node:tls") await gone[0].promise;
       const controller = new AbortController();
       const reason = new Error("enough");
       const dialing = dialTls(CA)(endpoint, { signal: controller.signal });
       dialing.catch(() => {}); // It is judged below.
-      await reached[1]!.promise;
+      await reached[1].promise;
       controller.abort(reason);
       assertEquals(await assertRejects(() => dialing), reason);
-      if (name === "node:tls") await gone[1]!.promise;
+      if (name === "node:tls") await gone[1].promise;
     });
   });
 

@@ -10,6 +10,7 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
+import { concat } from "../../lib/bytes/mod.ts";
 import {
   ChannelCodec,
   ChannelProtocolError,
@@ -21,7 +22,7 @@ import {
   ResizeDecoder,
   type TerminalSize,
 } from "../../lib/channels/mod.ts";
-import { Random } from "./websocket_fuzz.ts";
+import { Random } from "./random.ts";
 
 /** How many inputs were decoded, and how many were refused. */
 export interface Tally {
@@ -80,7 +81,7 @@ function fuzzMessage(random: Random, tally: Tally): void {
   const data = random.bytes(random.below(random.oneIn(20) ? 5000 : 20));
   const channel = random.below(codec.protocol.includes("base64") ? 10 : 255);
   const parts = codec.encode(channel, data);
-  const message = typeof parts[0] === "string" ? parts[0] : join(parts as readonly Uint8Array[]);
+  const message = typeof parts[0] === "string" ? parts[0] : concat(parts as readonly Uint8Array[]);
   assertEquals(codec.decode(message), { type: "data", channel, data });
 
   const mutated = random.oneIn(2) ? random.bytes(random.below(6)) : mutate(random, message);
@@ -118,7 +119,7 @@ function fuzzResize(random: Random, tally: Tally): void {
     wire.push(encodeResize(size));
     if (garbage) wire.push(random.oneIn(50) ? random.bytes(3000) : random.bytes(random.below(20)));
   }
-  const bytes = join(wire);
+  const bytes = concat(wire);
   const actual: TerminalSize[] = [];
   for (let at = 0; at < bytes.length;) {
     const n = 1 + random.below(random.pick([1, 10, 4000]));
@@ -131,16 +132,6 @@ function fuzzResize(random: Random, tally: Tally): void {
   if (!garbage) assertEquals(actual, expected);
   if (actual.length === expected.length) tally.decoded++;
   else tally.refused++;
-}
-
-function join(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }
 
 /** Runs `count` inputs from `seed` on. */

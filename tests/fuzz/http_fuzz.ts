@@ -11,7 +11,7 @@
  */
 import { HttpConnection, HttpError, UpgradeRefusedError } from "../../lib/dial/mod.ts";
 import { latin1, readAll, scripted } from "../dial/harness.ts";
-import { Random } from "./websocket_fuzz.ts";
+import { Random } from "./random.ts";
 
 interface Answer {
   readonly text: string;

@@ -16,23 +16,9 @@ import { type Frame, FrameDecoder } from "../../lib/spdy/decoder.ts";
 import { SpdyProtocolError, SpdySession, type SpdyStream } from "../../lib/spdy/mod.ts";
 import { CLIENT, SERVER } from "../spdy/golden.ts";
 import { concat, control, data, type Field, plain, StoredBlocks, u32 } from "../spdy/harness.ts";
-import { Random } from "./websocket_fuzz.ts";
-
-/** What became of the inputs. */
-export interface Tally {
-  /** Decoded to their end. */
-  whole: number;
-  /** Ended in a `SpdyProtocolError`. */
-  refused: number;
-  /** Frames that were decoded, or streams that were opened. */
-  events: number;
-}
-
-interface Input {
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Where the bytes are cut. */
-  readonly pieces: readonly number[];
-}
+import { feed, type Pieces } from "./feed.ts";
+import { mutate, Random } from "./random.ts";
+import { runInTenths, type Tally } from "./tenths.ts";
 
 const NAMES = ["streamtype", "port", "requestid", "a", "", "host", "A", "__proto__", "\xff", "n".repeat(300)];
 const VALUES = ["error", "data", "80", "", "x\0y", "\0", "\xc3\xb6", "\xff\xfe", "v".repeat(5000)];
@@ -83,14 +69,6 @@ function frame(random: Random, blocks: StoredBlocks, broken: boolean): Uint8Arra
   }
 }
 
-function mutate(random: Random, bytes: Uint8Array): void {
-  if (bytes.length === 0) return;
-  for (let i = random.below(3); i >= 0; i--) {
-    const at = random.below(Math.min(bytes.length, 400));
-    bytes[at] = random.oneIn(2) ? random.below(256) : bytes[at]! ^ (1 << random.below(8));
-  }
-}
-
 /** Up to a dozen frames, one behind the other. */
 export function frames(random: Random, broken: boolean): Uint8Array<ArrayBuffer> {
   const blocks = new StoredBlocks();
@@ -116,7 +94,7 @@ function stream(random: Random): Uint8Array<ArrayBuffer> {
   return random.oneIn(5) ? bytes.slice(0, random.below(bytes.length + 1)) : bytes;
 }
 
-function generate(random: Random): Input {
+function generate(random: Random): Pieces {
   const bytes = stream(random);
   const pieces: number[] = [];
   const largest = random.pick([1, 3, 20, 1000, 100_000]);
@@ -151,29 +129,17 @@ class Meaning {
   }
 }
 
-function decode({ bytes, pieces }: Input): Meaning {
+function decode(input: Pieces): Meaning {
   const decoder = new FrameDecoder();
   const meaning = new Meaning();
-  let at = 0;
   let frames = 0;
   try {
-    for (const piece of pieces) {
-      for (let left = piece; left > 0;) {
-        const space = decoder.buffer();
-        assert(space.length > 0, "no space to read into");
-        const limit = 2 * Math.max(256 * 1024, at);
-        assert(space.buffer.byteLength <= limit, `${space.buffer.byteLength} bytes of buffer for ${at} bytes`);
-        const n = Math.min(left, space.length);
-        space.set(bytes.subarray(at, at + n));
-        decoder.advance(n);
-        at += n;
-        left -= n;
-        for (let frame; (frame = decoder.next()) !== undefined;) {
-          meaning.add(frame);
-          assert(++frames <= bytes.length, "more frames than bytes");
-        }
+    feed(decoder, input, () => {
+      for (let frame; (frame = decoder.next()) !== undefined;) {
+        meaning.add(frame);
+        assert(++frames <= input.bytes.length, "more frames than bytes");
       }
-    }
+    });
   } catch (error) {
     if (!(error instanceof SpdyProtocolError)) throw error;
     meaning.refused = error.message;
@@ -191,7 +157,7 @@ function fuzzDecoder(random: Random, tally: Tally): void {
 }
 
 /** A connection on which the input arrives, and which ends or breaks after it. */
-function connection(random: Random, { bytes, pieces }: Input): Duplex {
+function connection(random: Random, { bytes, pieces }: Pieces): Duplex {
   const { promise: closed, resolve: close } = Promise.withResolvers<void>();
   const [breaks, stuck, silent] = [random.oneIn(8), random.oneIn(20), random.oneIn(40)];
   let at = 0;
@@ -312,25 +278,4 @@ const CLOSE_TIMEOUT = 1;
 
 const AT_ONCE = 64;
 
-if (import.meta.main) {
-  const count = Number(Deno.args[0] ?? 20_000);
-  const seed = Number(Deno.args[1] ?? 1);
-  const start = performance.now();
-  const total: Tally = { whole: 0, refused: 0, events: 0 };
-  const resident: number[] = [];
-  const step = Math.ceil(count / 10);
-  for (let done = 0; done < count; done += step) {
-    const { whole, refused, events } = await fuzz(Math.min(step, count - done), seed + done);
-    total.whole += whole;
-    total.refused += refused;
-    total.events += events;
-    resident.push(Deno.memoryUsage().rss / 2 ** 20);
-  }
-  const seconds = (performance.now() - start) / 1000;
-  const line = `${count} inputs from seed ${seed}: ${total.whole} whole, ${total.refused} refused, ` +
-    `${total.events} events; ${seconds.toFixed(1)} s; MiB resident after each tenth: ` +
-    `${resident.map((mib) => mib.toFixed(0)).join(" ")}\n`;
-  Deno.stdout.writeSync(new TextEncoder().encode(line));
-  // The garbage of the first tenths has reached its level by then.
-  assert(resident.at(-1)! < 128 + 1.5 * resident[2]!, "memory grows with the number of inputs");
-}
+if (import.meta.main) await runInTenths(fuzz);

@@ -14,46 +14,14 @@ import { assert, assertEquals } from "@std/assert";
 import { FrameDecoder } from "../../lib/websocket/decoder.ts";
 import { type Role, WebSocketProtocolError } from "../../lib/websocket/mod.ts";
 import { concat, decodeAll, encodeFrame, type Meaning, type RawFrame, utf8 } from "../websocket/harness.ts";
+import { feed, type Pieces } from "./feed.ts";
+import { mutate, Random } from "./random.ts";
+import { runInTenths, type Tally } from "./tenths.ts";
 
-/** A small generator of random numbers (mulberry32): the same seed gives the same input. */
-export class Random {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed;
-  }
-
-  /** A number from 0 up to, not including, `end`. */
-  below(end: number): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let x = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x;
-    return Math.floor(((x ^ (x >>> 14)) >>> 0) / 2 ** 32 * end);
-  }
-
-  /** One of `choices`. */
-  pick<T>(choices: readonly T[]): T {
-    return choices[this.below(choices.length)]!;
-  }
-
-  /** `true` once in `n` times. */
-  oneIn(n: number): boolean {
-    return this.below(n) === 0;
-  }
-
-  /** `size` random bytes. */
-  bytes(size: number): Uint8Array<ArrayBuffer> {
-    return Uint8Array.from({ length: size }, () => this.below(256));
-  }
-}
-
-interface Input {
+interface Input extends Pieces {
   readonly role: Role;
   readonly maxMessageSize: number;
   readonly reuseBuffer: boolean;
-  readonly bytes: Uint8Array;
-  /** Where the bytes are cut. */
-  readonly pieces: readonly number[];
 }
 
 function payload(random: Random, opcode: number): Uint8Array {
@@ -119,40 +87,20 @@ export function generate(seed: number): Input {
   return { role, bytes, pieces, maxMessageSize: random.pick([10, 100, 1000, 2 ** 25]), reuseBuffer: random.oneIn(2) };
 }
 
-function mutate(random: Random, bytes: Uint8Array): void {
-  if (bytes.length === 0) return;
-  for (let i = random.below(3); i >= 0; i--) {
-    const at = random.below(Math.min(bytes.length, 400));
-    bytes[at] = random.oneIn(2) ? random.below(256) : bytes[at]! ^ (1 << random.below(8));
-  }
-}
-
 /** Decodes `input` with the real decoder, and watches what it takes. */
 export function run(input: Input): Meaning {
   const decoder = new FrameDecoder(input);
   const events: Meaning["events"][number][] = [];
-  let at = 0;
   try {
-    for (const piece of input.pieces) {
-      for (let left = piece; left > 0;) {
-        const space = decoder.buffer();
-        assert(space.length > 0, "no space to read into");
-        const limit = 2 * Math.max(256 * 1024, at);
-        assert(space.buffer.byteLength <= limit, `${space.buffer.byteLength} bytes of buffer for ${at} bytes`);
-        const n = Math.min(left, space.length);
-        space.set(input.bytes.subarray(at, at + n));
-        decoder.advance(n);
-        at += n;
-        left -= n;
-        for (let decoded; (decoded = decoder.next()) !== undefined;) {
-          if (decoded instanceof Uint8Array) events.push(input.reuseBuffer ? decoded.slice() : decoded);
-          else if (typeof decoded === "string") events.push(decoded);
-          else if (decoded.type === "close") events.push(["close", decoded.info.closeCode, decoded.info.reason]);
-          else events.push([decoded.type, decoded.data]);
-          assert(events.length <= input.bytes.length, "more events than bytes");
-        }
+    feed(decoder, input, () => {
+      for (let decoded; (decoded = decoder.next()) !== undefined;) {
+        if (decoded instanceof Uint8Array) events.push(input.reuseBuffer ? decoded.slice() : decoded);
+        else if (typeof decoded === "string") events.push(decoded);
+        else if (decoded.type === "close") events.push(["close", decoded.info.closeCode, decoded.info.reason]);
+        else events.push([decoded.type, decoded.data]);
+        assert(events.length <= input.bytes.length, "more events than bytes");
       }
-    }
+    });
     return { events };
   } catch (error) {
     if (error instanceof WebSocketProtocolError) return { events, error: error.closeCode };
@@ -161,7 +109,7 @@ export function run(input: Input): Meaning {
 }
 
 /** Runs `count` inputs from `seed` on; returns how many were decoded to their end and how many were refused. */
-export function fuzz(count: number, seed: number): { whole: number; refused: number; events: number } {
+export function fuzz(count: number, seed: number): Tally {
   const result = { whole: 0, refused: 0, events: 0 };
   for (let i = 0; i < count; i++) {
     const input = generate(seed + i);
@@ -178,25 +126,4 @@ export function fuzz(count: number, seed: number): { whole: number; refused: num
   return result;
 }
 
-if (import.meta.main) {
-  const count = Number(Deno.args[0] ?? 20_000);
-  const seed = Number(Deno.args[1] ?? 1);
-  const start = performance.now();
-  const total = { whole: 0, refused: 0, events: 0 };
-  const resident: number[] = [];
-  const step = Math.ceil(count / 10);
-  for (let done = 0; done < count; done += step) {
-    const { whole, refused, events } = fuzz(Math.min(step, count - done), seed + done);
-    total.whole += whole;
-    total.refused += refused;
-    total.events += events;
-    resident.push(Deno.memoryUsage().rss / 2 ** 20);
-  }
-  const seconds = (performance.now() - start) / 1000;
-  const line = `${count} inputs from seed ${seed}: ${total.whole} whole, ${total.refused} refused, ` +
-    `${total.events} events; ${seconds.toFixed(1)} s; MiB resident after each tenth: ` +
-    `${resident.map((mib) => mib.toFixed(0)).join(" ")}\n`;
-  Deno.stdout.writeSync(new TextEncoder().encode(line));
-  // The garbage of the first tenths has reached its level by then.
-  assert(resident.at(-1)! < 128 + 1.5 * resident[2]!, "memory grows with the number of inputs");
-}
+if (import.meta.main) await runInTenths(fuzz);

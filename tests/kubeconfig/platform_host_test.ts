@@ -31,6 +31,17 @@ async function withPlugin(script: string, test: (folder: string, kubeconfig: str
 const credential = (token: string) =>
   `printf '{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","status":{"token":"%s"}}' "${token}"`;
 
+/** Asks the plugin, and leaves once it has told a process id in `plugin.pid`; gives that. */
+async function startAndLeave(folder: string, kubeconfig: string, host: HostEnvironment): Promise<number> {
+  const { credentials } = await loadAccess({ kubeconfig }, host);
+  const leaving = new AbortController();
+  const asked = assertRejects(() => credentials.headers({ signal: leaving.signal }), Error, "enough");
+  const pid = Number(await eventually(() => Deno.readTextFile(`${folder}/plugin.pid`)));
+  leaving.abort(new Error("enough"));
+  await asked;
+  return pid;
+}
+
 for (const [name, make] of Object.entries(HOSTS)) {
   Deno.test(`${name}() runs a plugin with its argument and environment, without standard input`, async () => {
     const script = `read line && exit 9; ${credential("$1/$FROM_CONFIG/${HOME:+inherited}/${#KUBERNETES_EXEC_INFO}")}`;
@@ -64,12 +75,7 @@ for (const [name, make] of Object.entries(HOSTS)) {
     await withPlugin(
       'mkfifo "$0.go"; echo $$ > "$0.tmp"; mv "$0.tmp" "$0.pid"; read never < "$0.go"',
       async (folder, kubeconfig) => {
-        const { credentials } = await loadAccess({ kubeconfig }, await make());
-        const leaving = new AbortController();
-        const asked = assertRejects(() => credentials.headers({ signal: leaving.signal }), Error, "enough");
-        const pid = Number(await eventually(() => Deno.readTextFile(`${folder}/plugin.pid`)));
-        leaving.abort(new Error("enough"));
-        await asked;
+        const pid = await startAndLeave(folder, kubeconfig, await make());
         await eventually(() => {
           const state = readState(pid);
           return state === undefined || state === "Z" ? "gone" : "";
@@ -81,12 +87,7 @@ for (const [name, make] of Object.entries(HOSTS)) {
   Deno.test(`${name}() lets go of a plugin that ended and left its output open`, async () => {
     const script = 'exec sleep 1000 & echo $! > "$0.tmp"; mv "$0.tmp" "$0.pid"';
     await withPlugin(script, async (folder, kubeconfig) => {
-      const { credentials } = await loadAccess({ kubeconfig }, await make());
-      const leaving = new AbortController();
-      const asked = assertRejects(() => credentials.headers({ signal: leaving.signal }), Error, "enough");
-      const pid = Number(await eventually(() => Deno.readTextFile(`${folder}/plugin.pid`)));
-      leaving.abort(new Error("enough"));
-      await asked;
+      const pid = await startAndLeave(folder, kubeconfig, await make());
       Deno.kill(pid, "SIGKILL");
     });
   });

@@ -1,8 +1,9 @@
 /** Upgrades that pass through a gateway as they are: upstream's own cases by name, and where podwire does better. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
+import { concat } from "../../lib/bytes/mod.ts";
 import { kubeletTarget } from "../../lib/server/kubelet_target.ts";
 import { StatusError } from "../../lib/server/status_error.ts";
-import { concat, headerValue } from "../captures/recording.ts";
+import { headerValue } from "../captures/recording.ts";
 import type { RawConnection } from "../client/raw_server.ts";
 import { connect, execPath, RawClient } from "./raw_client.ts";
 import { RawSpdyClient } from "./raw_spdy_client.ts";

@@ -1,26 +1,19 @@
 /** Port-forward over a WebSocket's channels: a scripted client against the host. */
 import { assertEquals, assertLess, assertMatch } from "@std/assert";
-import { type HostServer, serveHost } from "../../lib/server/mod.ts";
+import type { HostServer } from "../../lib/server/mod.ts";
 import { buildFrame, headerValue, Opcode } from "../captures/recording.ts";
 import { until } from "../support/until.ts";
-import { withPort } from "./ports.ts";
+import { withPodPort } from "./ports.ts";
 import { RawClient } from "./raw_client.ts";
 
 const V4 = "v4.channel.k8s.io";
 
 /** A host whose pod `web` has port 258 for what `answer` does, and nobody on port 259. */
-async function withHost(
+function withHost(
   answer: (connection: Deno.Conn) => Promise<void>,
   work: (host: HostServer) => Promise<void>,
 ): Promise<void> {
-  await withPort(answer, async (port, refused) => {
-    const ports = { 258: port, 259: refused, 260: port };
-    await using host = await serveHost({
-      listen: { port: 0 },
-      pods: [{ name: "web", ports, containers: [{ name: "main", command: ["sleep", "600"] }] }],
-    });
-    await work(host);
-  });
+  return withPodPort(answer, work, (port, refused) => ({ 258: port, 259: refused, 260: port }));
 }
 
 const path = (host: HostServer, query: string) =>

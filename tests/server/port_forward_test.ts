@@ -1,33 +1,15 @@
 /** Port-forward over SPDY, plain and in a tunnel: a scripted client against the host. */
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { type AddressInfo, createServer } from "node:net";
-import { duplexPair } from "../../lib/bytes/mod.ts";
+import { concat, duplexPair } from "../../lib/bytes/mod.ts";
 import { type HostServer, serveHost } from "../../lib/server/mod.ts";
 import { servePortForward } from "../../lib/server/port_forward.ts";
-import { buildFrame, concat, headerValue, Opcode } from "../captures/recording.ts";
+import { buildFrame, headerValue, Opcode } from "../captures/recording.ts";
 import { type SpdyTalk, SpdyType } from "../captures/spdy_recording.ts";
 import { BytePeer, data, fin, goAway, pattern, ping, rstStream, synStream } from "../spdy/harness.ts";
 import { until } from "../support/until.ts";
-import { echo, readAll, withPort, writeAll } from "./ports.ts";
+import { echo, readAll, withPodPort, writeAll } from "./ports.ts";
 import { assertRefused, RawSpdyClient, TUNNEL } from "./raw_spdy_client.ts";
-
-/** A host whose pod `web` has `port` as its port 80, and nobody on port 81. */
-async function withHost(
-  answer: (connection: Deno.Conn) => Promise<void>,
-  work: (host: HostServer) => Promise<void>,
-): Promise<void> {
-  await withPort(answer, async (port, refused) => {
-    await using host = await serveHost({
-      listen: { port: 0 },
-      pods: [{
-        name: "web",
-        ports: { 80: port, 81: refused },
-        containers: [{ name: "main", command: ["sleep", "600"] }],
-      }],
-    });
-    await work(host);
-  });
-}
 
 const path = (host: HostServer) => `${host.url.pathname}/api/v1/namespaces/default/pods/web/portforward`;
 
@@ -51,7 +33,7 @@ const hasEnded = (id: number) => ({ streams }: SpdyTalk) => streams[id]?.ended ?
 
 for (const [wire, connect] of Object.entries(WIRES)) {
   Deno.test(`port-forward over ${wire} echoes, ends data and then error, and says that it keeps a half-close`, async () => {
-    await withHost(echo, async (host) => {
+    await withPodPort(echo, async (host) => {
       using client = await connect(host);
       assertEquals(client.head.startLine, "HTTP/1.1 101 Switching Protocols");
       await client.send(openPair(client, 0), data(3, "hello"));
@@ -77,7 +59,7 @@ for (const [wire, connect] of Object.entries(WIRES)) {
       const { length } = await readAll(connection);
       await writeAll(connection, text(`${length} bytes`));
     };
-    await withHost(count, async (host) => {
+    await withPodPort(count, async (host) => {
       using client = await connect(host);
       await client.send(openPair(client, 0), data(3, pattern(100_000)), fin(3));
       assertEquals((await client.until(hasEnded(1))).streams[3], { replied: true, data: "100000 bytes", ended: true });
@@ -91,7 +73,7 @@ for (const [wire, connect] of Object.entries(WIRES)) {
       await connection.closeWrite();
       received.resolve(new TextDecoder().decode(await readAll(connection)));
     };
-    await withHost(speakFirst, async (host) => {
+    await withPodPort(speakFirst, async (host) => {
       using client = await connect(host);
       await client.send(openPair(client, 0));
       // The verdict comes with the process's end; older clients wait for it.
@@ -102,7 +84,7 @@ for (const [wire, connect] of Object.entries(WIRES)) {
   });
 
   Deno.test(`port-forward over ${wire} carries 32 MiB both ways without a change`, async () => {
-    await withHost(echo, async (host) => {
+    await withPodPort(echo, async (host) => {
       using client = await connect(host);
       const bytes = pattern(32 * 1024 * 1024);
       await client.send(openPair(client, 0));
@@ -119,7 +101,7 @@ for (const [wire, connect] of Object.entries(WIRES)) {
   });
 
   Deno.test(`port-forward over ${wire} refuses one connection and leaves the others alone`, async () => {
-    await withHost(echo, async (host) => {
+    await withPodPort(echo, async (host) => {
       using client = await connect(host);
       await client.send(openPair(client, 0), openPair(client, 1, 81));
       const { streams } = await client.until((talk) => hasEnded(5)(talk) && hasEnded(7)(talk));
@@ -139,7 +121,7 @@ for (const [wire, connect] of Object.entries(WIRES)) {
 }
 
 Deno.test("port-forward over the tunnel ends with Close 1000 after GOAWAY, and answers a Close", async () => {
-  await withHost(echo, async (host) => {
+  await withPodPort(echo, async (host) => {
     for (const leave of ["goaway", "close"] as const) {
       using client = await WIRES.tunnel(host);
       await client.send(openPair(client, 0), data(3, "x"));
@@ -153,7 +135,7 @@ Deno.test("port-forward over the tunnel ends with Close 1000 after GOAWAY, and a
 });
 
 Deno.test("port-forward refuses what upstream refuses, in its words", async () => {
-  await withHost(echo, async (host) => {
+  await withPodPort(echo, async (host) => {
     const portForward = path(host);
     using version = await RawSpdyClient.open(host, portForward, ["v4.channel.k8s.io"]);
     const accepts = "server accepts [portforward.k8s.io]\n";
@@ -172,7 +154,7 @@ Deno.test("port-forward refuses what upstream refuses, in its words", async () =
 });
 
 Deno.test("streams with headers that make no sense are reset without an answer", async () => {
-  await withHost(echo, async (host) => {
+  await withPodPort(echo, async (host) => {
     using client = await WIRES.spdy(host);
     const wrong = [
       { streamtype: "error", requestid: "0" },
@@ -192,7 +174,7 @@ Deno.test("streams with headers that make no sense are reset without an answer",
 });
 
 Deno.test("a stream that cannot be answered harms nobody", async () => {
-  await withHost(echo, async (host) => {
+  await withPodPort(echo, async (host) => {
     using client = await WIRES.spdy(host);
     const UNIDIRECTIONAL = 2;
     const headers = { port: "81", requestid: "one-way" };
@@ -208,7 +190,7 @@ Deno.test("a stream that cannot be answered harms nobody", async () => {
 });
 
 Deno.test("streams without ids pair by their numbers, in any order, and the data stream's port counts", async () => {
-  await withHost(echo, async (host) => {
+  await withPodPort(echo, async (host) => {
     using client = await WIRES.spdy(host);
     await client.send(
       client.open(1, { streamtype: "error", port: "81" }),
@@ -226,7 +208,7 @@ Deno.test("streams without ids pair by their numbers, in any order, and the data
 });
 
 Deno.test("a second stream of a kind is told so and reset, and the first goes on", async () => {
-  await withHost(echo, async (host) => {
+  await withPodPort(echo, async (host) => {
     using client = await WIRES.spdy(host);
     const headers = { port: "80", requestid: "7" };
     await client.send(
@@ -293,7 +275,7 @@ Deno.test("a client's reset ends the process's connection, and the end of the se
     await readAll(connection).catch(() => {}); // A reset is an end too.
     open--;
   };
-  await withHost(count, async (host) => {
+  await withPodPort(count, async (host) => {
     using client = await WIRES.spdy(host);
     await client.send(openPair(client, 0), openPair(client, 1), openPair(client, 2));
     await until("three connections are open", () => open === 3);
@@ -319,7 +301,7 @@ Deno.test("a half-closed connection ends with its session, though its process sa
     accepted.resolve();
     await released.promise;
   };
-  await withHost(silent, async (host) => {
+  await withPodPort(silent, async (host) => {
     using client = await WIRES.spdy(host);
     await client.send(openPair(client, 0), fin(3));
     await accepted.promise;
@@ -335,7 +317,7 @@ Deno.test("an id is free again once the verdict is out", async () => {
     await connection.closeWrite();
     received.push(new TextDecoder().decode(await readAll(connection)));
   };
-  await withHost(speakFirst, async (host) => {
+  await withPodPort(speakFirst, async (host) => {
     using client = await WIRES.spdy(host);
     const headers = { port: "80", requestid: "0" };
     await client.send(openPair(client, 0));
@@ -356,7 +338,7 @@ Deno.test("an id is free again once the verdict is out", async () => {
 });
 
 Deno.test("a thousand connections at once, a tenth of them refused", async () => {
-  await withHost(echo, async (host) => {
+  await withPodPort(echo, async (host) => {
     using client = await WIRES.spdy(host);
     const count = 1000;
     for (let n = 0; n < count; n++) {
@@ -387,7 +369,7 @@ Deno.test("a process that does not read holds up its session only beyond 256 KiB
     const { length } = await readAll(connection);
     await writeAll(connection, text(String(length)));
   };
-  await withHost(answer, async (host) => {
+  await withPodPort(answer, async (host) => {
     using client = await WIRES.spdy(host);
     await client.send(openPair(client, 0));
     await until("the first one is there", () => !first);

@@ -1,5 +1,6 @@
 /** Local servers that play a pod's processes. */
-import { concat } from "../captures/recording.ts";
+import { concat } from "../../lib/bytes/mod.ts";
+import { type HostServer, serveHost } from "../../lib/server/mod.ts";
 
 /** Repeats what comes. */
 export async function echo(connection: Deno.Conn): Promise<void> {
@@ -61,4 +62,18 @@ export async function withPort(
     for (const [connection] of left) connection.close();
     await Promise.all(left.map(([, served]) => served));
   }
+}
+
+/** Runs `work` with a host whose pod `web` has `port` for what `answer` does, and nobody on `refused`: its ports 80 and 81. */
+export async function withPodPort(
+  answer: (connection: Deno.Conn) => Promise<void>,
+  work: (host: HostServer) => Promise<void>,
+  portsOf: (port: number, refused: number) => Record<number, number> = (port, refused) => ({ 80: port, 81: refused }),
+): Promise<void> {
+  await withPort(answer, async (port, refused) => {
+    const containers = [{ name: "main", command: ["sleep", "600"] }];
+    const pods = [{ name: "web", ports: portsOf(port, refused), containers }];
+    await using host = await serveHost({ listen: { port: 0 }, pods });
+    await work(host);
+  });
 }

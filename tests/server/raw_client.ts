@@ -1,9 +1,9 @@
 /** A WebSocket client of a few lines, written from RFC 6455, that hides nothing. */
 import { assert, assertEquals } from "@std/assert";
+import { concat } from "../../lib/bytes/mod.ts";
 import type { HostServer } from "../../lib/server/mod.ts";
 import {
   buildFrame,
-  concat,
   type Conversation,
   type Frame,
   type HttpHead,

@@ -1,8 +1,8 @@
 /** A SPDY client of a few lines that hides nothing: plain, or in a WebSocket tunnel. */
 import { assert, assertEquals } from "@std/assert";
+import { concat } from "../../lib/bytes/mod.ts";
 import {
   buildFrame,
-  concat,
   type Frame,
   headerValue,
   type HttpHead,

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertGreater, assertLess, assertMatch } from "@std/assert";
+import { concat } from "../../lib/bytes/mod.ts";
 import { type HostPod, serveHost } from "../../lib/server/mod.ts";
-import { buildFrame, concat, Opcode } from "../captures/recording.ts";
+import { buildFrame, Opcode } from "../captures/recording.ts";
 import { standstill, until } from "../support/until.ts";
 import { floods } from "./flood.ts";
 import { execPath, RawClient } from "./raw_client.ts";

@@ -1,5 +1,6 @@
 /** What the tests of streams through a gateway stand on: a gateway, and upstreams that speak only half of what there is. */
 import { assert } from "@std/assert";
+import { concat } from "../../lib/bytes/mod.ts";
 import type { ListenAddress } from "../../lib/server/listener.ts";
 import { SocketListener } from "../../lib/server/listener.ts";
 import { HttpServer } from "../../lib/server/http_server.ts";
@@ -169,7 +170,7 @@ export async function withOldServer(
       const part = await connection.read();
       if (!part) return;
       bytes.push(part);
-      parsed = parseHead(join(bytes));
+      parsed = parseHead(concat(bytes));
     }
     const refused = lacks.find((what) => isFor(parsed.head, what));
     if (refused !== undefined) {
@@ -179,7 +180,7 @@ export async function withOldServer(
       );
     }
     const isUpgrade = headerValue(parsed.head, "Upgrade") !== undefined;
-    await relay(connection, isUpgrade ? join(bytes) : closing(join(bytes)), address);
+    await relay(connection, isUpgrade ? concat(bytes) : closing(concat(bytes)), address);
   }, (server) => work(server));
 }
 
@@ -202,16 +203,6 @@ function isFor(head: NonNullable<ReturnType<typeof parseHead>>["head"], what: La
 function closing(request: Uint8Array): Uint8Array {
   const text = new TextDecoder("latin1").decode(request).replace("\r\n", "\r\nConnection: close\r\n");
   return Uint8Array.from(text, (c) => c.charCodeAt(0));
-}
-
-function join(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }
 
 async function relay(connection: RawConnection, first: Uint8Array, address: { hostname: string; port: number }) {

@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { type Duplex, PodwireError } from "../../lib/bytes/mod.ts";
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import { concat as concatAll, type Duplex, PodwireError } from "../../lib/bytes/mod.ts";
 import {
   acceptWebSocket,
   ClientHandshake,
@@ -19,13 +20,7 @@ export function hex(digits: string): Uint8Array<ArrayBuffer> {
 
 /** All of `parts` in one array. */
 export function concat(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+  return concatAll(parts);
 }
 
 /** `text` as UTF-8. */
@@ -265,6 +260,25 @@ export async function accept(
   const duplex = peer.duplex();
   await duplex.write(utf8(`HTTP/1.1 101 Switching Protocols\r\n${lines}\r\n`));
   return { socket: new WebSocketConnection(duplex, { role: "server", protocol, ...options }), path };
+}
+
+/** Text of `size` bytes, of characters of one to four bytes. */
+function text(size: number): string {
+  const unit = "aé€😀"; // 10 bytes
+  return unit.repeat(Math.floor(size / 10)) + "x".repeat(size % 10);
+}
+
+/** Asserts that the peer sends back binary messages and text of every size, 0 B to 16 MiB. */
+export async function assertEchoes(socket: WebSocketConnection): Promise<void> {
+  for (const size of [0, 1, 125, 126, 4096, 32 * 1024 + 1, 65535, 65536, 1 << 20, 16 << 20]) {
+    const payload = pattern(size);
+    const [binary] = await Promise.all([socket.receive(), socket.send(payload)]);
+    assertInstanceOf(binary, Uint8Array);
+    assertEquals(binary.length, size);
+    assert(binary.every((byte, i) => byte === payload[i]), `${size} bytes arrived changed`);
+    const [string] = await Promise.all([socket.receive(), socket.send(text(size))]);
+    assert(string === text(size), `${size} bytes of text arrived changed`);
+  }
 }
 
 /** Sends back every message until the peer closes. */

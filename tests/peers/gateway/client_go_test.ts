@@ -2,27 +2,9 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { echo, withPort } from "../../server/ports.ts";
 import { type GatewayOptions, type Lacks, startGateway, startHost, withOldServer } from "../../server/stream_ground.ts";
+import { buildGo } from "../build.ts";
 
-/** Builds the peer into the cache (Go itself notices when nothing changed) and returns its path. */
-async function buildPeer(): Promise<string> {
-  const cache = Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`;
-  const path = `${cache}/podwire/gateway-peer`;
-  const command = new Deno.Command("go", {
-    args: ["build", "-o", path, "."],
-    cwd: new URL("./go/", import.meta.url),
-    stderr: "inherit",
-  });
-  try {
-    const { success } = await command.output();
-    assert(success, "go build failed: see above");
-  } catch (cause) {
-    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-    throw new Error("this test needs Go: install Debian's golang-go or put go on the PATH", { cause });
-  }
-  return path;
-}
-
-const peer = await buildPeer();
+const peer = await buildGo("gateway-peer", new URL("./go/", import.meta.url));
 
 const WIRES = ["websocket", "spdy", "fallback"] as const;
 

@@ -3,6 +3,7 @@
  * or in PODWIRE_KUBECTL.
  */
 import { assertEquals, assertMatch } from "@std/assert";
+import { readUntil } from "../../support/read_until.ts";
 import { type Ground, withGround } from "./ground.ts";
 import { buildKubectl, type Ended, KUBECTL, run } from "./programs.ts";
 
@@ -77,18 +78,13 @@ for (const [version, find] of Object.entries(KUBECTLS)) {
           stdout: "piped",
           stderr: "inherit",
         }).spawn();
-        const lines = child.stdout.pipeThrough(new TextDecoderStream());
-        let text = "";
-        let deleted: Promise<Ended> | undefined;
-        for await (const part of lines.values({ preventCancel: true })) {
-          text += part;
-          if (/^ADDED +web/m.test(text)) deleted ??= kubectl(["delete", "pod", "web"]);
-          if (/^DELETED +web/m.test(text)) break;
-        }
+        await readUntil(child.stdout, (text) => /^ADDED +web/m.test(text));
+        const { stdout } = await kubectl(["delete", "pod", "web"]);
+        const text = await readUntil(child.stdout, (text) => /^DELETED +web/m.test(text));
         child.kill();
-        await Promise.all([lines.cancel(), child.status]);
+        await Promise.all([child.stdout.cancel(), child.status]);
         assertMatch(text, /^MODIFIED +web +2\/2 +Terminating/m);
-        assertMatch((await deleted!).stdout, /^pod "web" deleted/);
+        assertMatch(stdout, /^pod "web" deleted/);
         assertEquals(
           (await kubectl(["get", "pod", "web"])).stderr,
           'Error from server (NotFound): pods "web" not found\n',
@@ -107,13 +103,8 @@ async function forward(program: string, env: Ground["env"]): Promise<void> {
     stdout: "piped",
     stderr: "inherit",
   }).spawn();
-  const lines = child.stdout.pipeThrough(new TextDecoderStream());
   try {
-    let text = "";
-    for await (const part of lines.values({ preventCancel: true })) {
-      text += part;
-      if (text.includes("\n")) break;
-    }
+    const text = await readUntil(child.stdout, (text) => text.includes("\n"));
     const [, port] = /^Forwarding from 127\.0\.0\.1:(\d+) -> 80$/m.exec(text) ?? [];
     for (const question of ["one", "two"]) {
       using connection = await Deno.connect({ hostname: "127.0.0.1", port: Number(port) });
@@ -124,6 +115,6 @@ async function forward(program: string, env: Ground["env"]): Promise<void> {
     }
   } finally {
     child.kill();
-    await Promise.all([lines.cancel(), child.status]);
+    await Promise.all([child.stdout.cancel(), child.status]);
   }
 }

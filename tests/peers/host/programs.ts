@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { assert } from "@std/assert";
+import { build, buildGo, CACHE } from "../build.ts";
 
 /** How a program ended. */
 export interface Ended {
@@ -16,18 +16,16 @@ export interface Ended {
 export const KUBECTL = Deno.env.get("PODWIRE_KUBECTL") ?? "kubectl";
 
 /** Builds kubectl of an older Kubernetes from its Go modules and returns its path. The first time takes a minute. */
-export async function buildKubectl(version: "1.32" | "1.28"): Promise<string> {
-  const path = `${cache()}/kubectl-${version}`;
-  await build("go", ["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-o", path, "."], {
-    cwd: new URL(`../../cluster/go/kubectl-${version}/`, import.meta.url),
+export function buildKubectl(version: "1.32" | "1.28"): Promise<string> {
+  return buildGo(`kubectl-${version}`, new URL(`../../cluster/go/kubectl-${version}/`, import.meta.url), {
+    args: ["-mod=readonly", "-trimpath", "-buildvcs=false"],
     env: { CGO_ENABLED: "0", GOFLAGS: "" },
-  }, "Go: install Debian's golang-go or put go on the PATH");
-  return path;
+  });
 }
 
 /** Builds the program on kube-rs and returns its path. The first time takes some minutes. */
 export async function buildKubeRs(): Promise<string> {
-  const target = `${cache()}/kube-rs`;
+  const target = `${CACHE}/kube-rs`;
   const { PATH = "", HOME } = Deno.env.toObject();
   await build("cargo", ["build", "--locked"], {
     cwd: new URL("kube-rs/", import.meta.url),
@@ -38,7 +36,7 @@ export async function buildKubeRs(): Promise<string> {
 
 /** Installs client-node and returns the path of the program on it, to be run by Node 22. */
 export async function installClientNode(): Promise<string> {
-  const folder = `${cache()}/client-node`;
+  const folder = `${CACHE}/client-node`;
   await Deno.mkdir(folder, { recursive: true });
   for (const name of ["package.json", "main.mjs"]) {
     await Deno.copyFile(new URL(`client-node/${name}`, import.meta.url), `${folder}/${name}`);
@@ -71,19 +69,4 @@ export async function run(
   }
   const { code, stdout, stderr } = await child.output();
   return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
-}
-
-function cache(): string {
-  return `${Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`}/podwire`;
-}
-
-async function build(program: string, args: string[], options: Deno.CommandOptions, needed: string): Promise<void> {
-  try {
-    const { success } = await new Deno.Command(program, { ...options, args, stdout: "null", stderr: "inherit" })
-      .output();
-    assert(success, `${program} failed: see above`);
-  } catch (cause) {
-    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-    throw new Error(`this test needs ${needed}`, { cause });
-  }
 }

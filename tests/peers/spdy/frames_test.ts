@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { type Frame, FrameDecoder } from "../../../lib/spdy/decoder.ts";
 import { SpdyProtocolError } from "../../../lib/spdy/mod.ts";
 import { frames as randomFrames } from "../../fuzz/spdy_fuzz.ts";
-import { Random } from "../../fuzz/websocket_fuzz.ts";
+import { Random } from "../../fuzz/random.ts";
 import { toHex } from "../../spdy/harness.ts";
 import { buildPeer } from "./peer.ts";
 

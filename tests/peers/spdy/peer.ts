@@ -3,27 +3,13 @@
  *
  * @module
  */
-import { assert } from "@std/assert";
 import { SpdySession, type SpdySessionOptions, type SpdyStream } from "../../../lib/spdy/mod.ts";
 import { duplexOf } from "../../websocket/harness.ts";
+import { buildGo } from "../build.ts";
 
-/** Builds the peer into the cache (Go itself notices when nothing changed) and returns its path. */
-export async function buildPeer(): Promise<string> {
-  const cache = Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`;
-  const path = `${cache}/podwire/spdy-peer`;
-  const command = new Deno.Command("go", {
-    args: ["build", "-o", path, "./spdy"],
-    cwd: new URL("../go/", import.meta.url),
-    stderr: "inherit",
-  });
-  try {
-    const { success } = await command.output();
-    assert(success, "go build failed: see above");
-  } catch (cause) {
-    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-    throw new Error("this test needs Go: install Debian's golang-go or put go on the PATH", { cause });
-  }
-  return path;
+/** Builds the peer and returns its path. */
+export function buildPeer(): Promise<string> {
+  return buildGo("spdy-peer", new URL("../go/spdy/", import.meta.url));
 }
 
 /** A session with the peer as the server, as long as `use` runs. */

@@ -1,32 +1,13 @@
 /** Go's gorilla/websocket and golang.org/x/net/websocket as real peers, both roles. Needs Go (Debian's `golang-go`). */
-import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import type { Duplex } from "../../../lib/bytes/mod.ts";
 import { WebSocketConnection } from "../../../lib/websocket/mod.ts";
-import { accept, connect, duplexOf, pattern, RawPeer, utf8 } from "../../websocket/harness.ts";
+import { accept, assertEchoes, connect, duplexOf, pattern, RawPeer, utf8 } from "../../websocket/harness.ts";
+import { buildGo } from "../build.ts";
 
 const V5 = "v5.channel.k8s.io";
-const SIZES = [0, 1, 125, 126, 4096, 32 * 1024 + 1, 65535, 65536, 1 << 20, 16 << 20];
 
-/** Builds the peer into the cache (Go itself notices when nothing changed) and returns its path. */
-async function buildPeer(): Promise<string> {
-  const cache = Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`;
-  const path = `${cache}/podwire/websocket-peer`;
-  const command = new Deno.Command("go", {
-    args: ["build", "-o", path, "./websocket"],
-    cwd: new URL("../go/", import.meta.url),
-    stderr: "inherit",
-  });
-  try {
-    const { success } = await command.output();
-    assert(success, "go build failed: see above");
-  } catch (cause) {
-    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-    throw new Error("this test needs Go: install Debian's golang-go or put go on the PATH", { cause });
-  }
-  return path;
-}
-
-const peer = await buildPeer();
+const peer = await buildGo("websocket-peer", new URL("../go/websocket/", import.meta.url));
 
 /** The peer as a server, as long as `use` runs. */
 async function withServer(use: (port: number) => Promise<void>): Promise<void> {
@@ -39,22 +20,6 @@ async function withServer(use: (port: number) => Promise<void>): Promise<void> {
     child.kill();
     await reader.cancel();
     await child.status;
-  }
-}
-
-function text(size: number): string {
-  return "aé€😀".repeat(Math.floor(size / 10)) + "x".repeat(size % 10);
-}
-
-async function assertEchoes(socket: WebSocketConnection): Promise<void> {
-  for (const size of SIZES) {
-    const payload = pattern(size);
-    const [binary] = await Promise.all([socket.receive(), socket.send(payload)]);
-    assertInstanceOf(binary, Uint8Array);
-    assertEquals(binary.length, size);
-    assert(binary.every((byte, i) => byte === payload[i]), `${size} bytes arrived changed`);
-    const [string] = await Promise.all([socket.receive(), socket.send(text(size))]);
-    assert(string === text(size), `${size} bytes of text arrived changed`);
   }
 }
 
