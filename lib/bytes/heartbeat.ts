@@ -5,7 +5,7 @@
  */
 /** How a connection makes sure that its peer is alive; times in milliseconds. */
 export interface PingOptions {
-  /** A Ping is sent this often. */
+  /** A Ping is sent this often while there is nothing to hear. */
   readonly interval: number;
   /** The peer may be silent this long while we read; checked once an interval. */
   readonly timeout: number;
@@ -35,6 +35,9 @@ export interface HeartbeatTarget {
  *
  * * Every inbound byte is life, not only a Pong (client-go takes only Pongs, and kills
  *   healthy sessions after 61 s).
+ * * While bytes come, or lie unread, there is no Ping: a server that has sent all its output and closed answers one with a
+ *   reset, and what is still on its way, through proxies that hold megabytes, is lost (`kubectl exec … | less` loses the
+ *   end of its output so). Only where much of what we sent is unconfirmed a Ping has to ask.
  * * While nobody reads, what the peer says lies unread in the socket: its silence means nothing, and
  *   counting starts anew when reading resumes.
  * * A peer that handles frames in order answers a Ping only after the messages before it, and a container that
@@ -86,17 +89,19 @@ export class Heartbeat {
     const bytesSent = this.#target.bytesSent();
     const lastWrite = this.#target.lastWrite();
     const now = performance.now();
+    const reading = this.#target.isReading();
     // A process that was stopped, or busy, for a while could not hear either.
     const late = now - this.#lastBeat > 2 * interval;
     this.#lastBeat = now;
-    if (late || !this.#target.isReading()) this.#lastHeard = this.#lastProgress = now;
-    if (bytesSent === this.#confirmed) this.#lastProgress = now;
-
+    if (late || !reading) this.#lastHeard = this.#lastProgress = now;
     const stalled = bytesSent - this.#confirmed > LITTLE;
+    const quiet = now - this.#lastHeard >= interval / 2; // A Pong for the last Ping is older than that.
+    if (bytesSent === this.#confirmed || (!stalled && !quiet)) this.#lastProgress = now;
+
     const silence = now - (stalled ? Math.max(this.#lastHeard, lastWrite) : this.#lastHeard);
     if (silence >= (stalled ? stallTimeout : timeout)) return this.#target.dead(silence);
 
-    this.#target.ping(bytesSent);
+    if (reading && (quiet || stalled)) this.#target.ping(bytesSent);
   }
 }
 

@@ -107,3 +107,30 @@ Deno.test("exec over SPDY gives a reader that stops for over a minute everything
     assertEquals(outcomes, servers.map(() => ({ size: SIZE + 4, code: 3, isSmall: true })));
   });
 });
+
+/** Longer than two Pings are apart, in milliseconds. */
+const PAUSE = 11_000;
+/** Less than the buffers on the way hold, in bytes: the command ends, and its server closes, before any of it is read. */
+const OUTPUT = 3_000_000;
+
+// kubectl loses most of it: its Ping meets a server that has closed, which resets the connection and all that is on its way.
+Deno.test("exec keeps the output of a command that ended long ago for a reader that comes late", async () => {
+  const cluster = await ground();
+  await cluster.withPod({ node: "node1" }, async (pod) => {
+    const ways: readonly Way[] = [...WAYS, { server: "old", wire: "spdy" }];
+    const outcomes = await Promise.all(ways.map(async ({ server, wire }) => {
+      await using api = await Cluster.fromKubeconfig({
+        kubeconfig: cluster.kubeconfig(server),
+        viaUnixSocket: cluster.socket(server),
+        wire,
+      });
+      const script = `head -c ${OUTPUT} /dev/zero; exit 3`;
+      await using process = await api.pod(pod.name).exec(["sh", "-c", script]).spawn();
+      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      let size = 0;
+      for await (const chunk of process.stdout) size += chunk.length;
+      return { server, wire, size, code: (await process.status).code };
+    }));
+    assertEquals(outcomes, ways.map((way) => ({ ...way, size: OUTPUT, code: 3 })));
+  });
+});

@@ -109,11 +109,15 @@ for (const how of ["close", "abort"] as const) {
   });
 }
 
-Deno.test("SpdySession does not count the peer's silence while it does not read", async () => {
+Deno.test("SpdySession does not ping, and counts no silence, while it does not read", async () => {
   const end = await withTwo({ ping: { interval: 5, timeout: 30 } });
   const { session, slow } = end;
   const { rest } = await fill(end);
-  for (let i = 0; i < 20; i++) await end.peer.frame(); // 20 Pings, 100 ms
+  const clock = await withTwo({ ping: { interval: 5, timeout: 2000 } });
+  for (let i = 0; i < 20; i++) await clock.peer.send(ping((await clock.peer.frame()).id)); // 100 ms
+  clock.session.abort();
+  await end.fast.write(utf8("x"));
+  await end.peer.expect(data(3, "x"));
   assertEquals(session.isClosed, false);
   const buffer = new Uint8Array(QUEUE);
   let received = 0;

@@ -32,9 +32,10 @@ Deno.test("WebSocketConnection pings, and lives as long as it is answered", asyn
 Deno.test("WebSocketConnection takes any frame for life, not only a Pong", async () => {
   const { socket, duplex, peer } = withPing({ interval: 10, timeout: 200 });
   for (let i = 0; i < 30; i++) {
+    const receiving = socket.receive();
     assertEquals((await peer.frame()).opcode, 9); // which is never answered
     await duplex.write(encodeFrame({ opcode: 1, payload: utf8("x") }));
-    assertEquals(await socket.receive(), "x");
+    assertEquals(await receiving, "x");
   }
   socket.abort();
 });
@@ -46,9 +47,15 @@ Deno.test("WebSocketConnection fails when the peer is silent while it reads", as
   assertEquals(await assertRejects(() => socket.send("x")), error);
 });
 
-Deno.test("WebSocketConnection does not count silence while nobody receives", async () => {
+Deno.test("WebSocketConnection does not ping, and counts no silence, while nobody receives", async () => {
   const { socket, duplex, peer } = withPing({ interval: 5, timeout: 20 });
-  for (let i = 0; i < 15; i++) assertEquals((await peer.frame()).opcode, 9); // 75 ms, and no receive()
+  const clock = withPing({ interval: 5, timeout: 2000 });
+  const ticking = clock.socket.receive();
+  for (let i = 0; i < 15; i++) await answer(clock); // 75 ms, and no receive() on the other one
+  clock.socket.abort();
+  await ticking.catch(() => {}); // It was dropped.
+  await socket.send("mark");
+  assertEquals((await peer.frame()).opcode, 1);
   await duplex.write(encodeFrame({ opcode: 1, payload: utf8("late") }));
   assertEquals(await socket.receive(), "late");
   // Now it reads, and counts again.
@@ -88,6 +95,7 @@ Deno.test("WebSocketConnection is patient in the middle of a message too", async
 
 Deno.test("WebSocketConnection sends no Ping once it closes", async () => {
   const { socket, duplex, peer } = withPing({ interval: 5, timeout: 1000 });
+  const receiving = socket.receive();
   assertEquals((await peer.frame()).opcode, 9);
   const closing = socket.close();
   let frame = await peer.frame();
@@ -96,5 +104,6 @@ Deno.test("WebSocketConnection sends no Ping once it closes", async () => {
   await new Promise((resolve) => setTimeout(resolve, 20));
   await duplex.write(encodeFrame({ opcode: 8, payload: frame.payload }));
   await closing;
+  assertEquals(await receiving, undefined);
   assertEquals((await peer.rest()).length, 0);
 });
