@@ -1,5 +1,5 @@
 /** Connections in great number, of which some fail: the others do not notice, and nothing stays behind. */
-import { assertEquals, assertLess } from "@std/assert";
+import { assert, assertLess } from "@std/assert";
 import { ground } from "./ground.ts";
 import { runClient, SERVER_POD } from "./port_forward_ground.ts";
 import type { Remains } from "./port_forward_many.ts";
@@ -21,7 +21,7 @@ for (const [wire, total] of [["tunnel", 10_000], ["spdy", 1_000]] as const) {
         options,
       );
       console.log(JSON.stringify([half, all]));
-      assertEquals(all.files, half.files);
+      assert(all.files <= half.files, `${half.files} files, then ${all.files}`);
       // So many connections that leave 400 bytes each would be seen.
       assertLess(all.held - half.held, 2 * MIB, `from ${half.held / MIB} to ${all.held / MIB} MiB`);
     });
