@@ -194,7 +194,7 @@ export class DatagramRelay implements RunningRelay {
     const { relay, counters, onTarget } = this.#start;
     let stream;
     try {
-      stream = await connectTarget(relay.target, this.#files, relay.connectTimeout, flow.signal);
+      stream = await connectTarget(relay.target, this.#files, relay.connectTimeout, flow.attempt);
       onTarget(undefined);
     } catch (error) {
       if (error instanceof RelayError) onTarget(error);
@@ -230,7 +230,9 @@ export class DatagramRelay implements RunningRelay {
 /** One sender's datagrams. */
 class Flow implements Session {
   touched = performance.now();
-  readonly #ended = new AbortController();
+  /** The attempt to connect to its target, aborted when it ends. */
+  readonly attempt: AbortController = new AbortController();
+  #ended = false;
   #waiting: Uint8Array[] = [];
   #target: { close(): void } | undefined;
   #send: ((data: Uint8Array) => Promise<void> | void) | undefined;
@@ -241,11 +243,7 @@ class Flow implements Session {
   }
 
   get ended(): boolean {
-    return this.#ended.signal.aborted;
-  }
-
-  get signal(): AbortSignal {
-    return this.#ended.signal;
+    return this.#ended;
   }
 
   /** Sends `data` to the target, or keeps a copy until it is there. */
@@ -258,14 +256,15 @@ class Flow implements Session {
   /** The target is there: what waited goes first. */
   async open(target: { close(): void }, send: (data: Uint8Array) => Promise<void> | void): Promise<void> {
     this.#target = target;
-    if (this.ended) return target.close();
+    if (this.#ended) return target.close();
     for (let data = this.#waiting.shift(); data; data = this.#waiting.shift()) await send(data);
     this.#send = send;
   }
 
   end(): void {
-    if (this.ended) return;
-    this.#ended.abort();
+    if (this.#ended) return;
+    this.#ended = true;
+    this.attempt.abort();
     this.#target?.close();
     this.#waiting = [];
   }

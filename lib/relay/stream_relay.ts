@@ -228,8 +228,10 @@ export class StreamRelay implements RunningRelay {
   /** Connects to the target for `session`, and says who connected if it is to be told. */
   async #connect(session: StreamSession, conn: Deno.Conn): Promise<Duplex> {
     const { relay, onTarget } = this.#start;
+    const attempt = new AbortController();
+    session.target = { close: () => attempt.abort() };
     try {
-      const target = await connectTarget(relay.target, this.#files, relay.connectTimeout, session.signal);
+      const target = await connectTarget(relay.target, this.#files, relay.connectTimeout, attempt);
       session.target = target;
       onTarget(undefined);
       const version = relay.target.proxyProtocol;
@@ -281,36 +283,40 @@ class StreamSession implements Session {
   readonly own: Duplex;
   #target: { close(): void } | undefined;
   #secure: Duplex | undefined;
-  readonly #ended = new AbortController();
+  #ended = false;
+  #aborting: AbortController | undefined;
 
   constructor(own: Duplex) {
     this.own = own;
   }
 
   get ended(): boolean {
-    return this.#ended.signal.aborted;
+    return this.#ended;
   }
 
-  /** Aborts when the session ends. */
+  /** Aborts when the session ends; made when it is asked for, as most sessions need none, and to abort is dear. */
   get signal(): AbortSignal {
-    return this.#ended.signal;
+    this.#aborting ??= new AbortController();
+    if (this.#ended) this.#aborting.abort();
+    return this.#aborting.signal;
   }
 
   /** Its TLS, which is closed with it. */
   set secure(secure: Duplex) {
     this.#secure = secure;
-    if (this.ended) secure.close();
+    if (this.#ended) secure.close();
   }
 
-  /** Its target, which is closed with it; the one before it is closed already. */
+  /** Its target or the attempt to connect to it, which is closed with it; the one before it is closed already. */
   set target(target: { close(): void }) {
     this.#target = target;
-    if (this.ended) target.close();
+    if (this.#ended) target.close();
   }
 
   end(): void {
-    if (this.ended) return;
-    this.#ended.abort();
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#aborting?.abort();
     this.#target?.close();
     this.#secure?.close();
     this.own.close();

@@ -17,34 +17,30 @@ const BUSY = 5;
 /**
  * Connects to `target`.
  *
- * @param timeout In milliseconds.
+ * @param timeout In milliseconds; then it aborts `attempt` by itself.
  * @throws {RelayError} With reason `connect` or `connect_timeout`.
- * @throws The signal's reason.
+ * @throws The reason that `attempt` was aborted for.
  */
 export async function connectTarget(
   target: TargetEndpoint,
   files: TlsFiles,
   timeout: number,
-  signal: AbortSignal,
+  attempt: AbortController,
 ): Promise<Duplex> {
-  const deadline = new AbortController();
-  const give = () => deadline.abort();
-  const timer = setTimeout(give, timeout);
-  signal.addEventListener("abort", give, { once: true });
+  const { signal } = attempt;
+  const where = () => formatAddress(target.address);
+  const timer = setTimeout(() => {
+    attempt.abort(new RelayError(`no connection to ${where()} within ${timeout} ms`, "connect_timeout"));
+  }, timeout);
   try {
-    if (!target.tls) return await connect(target.address, deadline.signal);
-    return await orAbort(dialTls(target, files, deadline.signal), deadline.signal, (late) => late.close());
+    if (!target.tls) return await connect(target.address, signal);
+    return await orAbort(dialTls(target, files, signal), signal, (late) => late.close());
   } catch (cause) {
     signal.throwIfAborted();
-    const where = formatAddress(target.address);
-    if (deadline.signal.aborted) {
-      throw new RelayError(`no connection to ${where} within ${timeout} ms`, "connect_timeout", { cause });
-    }
-    const text = cause instanceof DialError ? cause.message : `cannot connect to ${where}: ${systemText(cause)}`;
+    const text = cause instanceof DialError ? cause.message : `cannot connect to ${where()}: ${systemText(cause)}`;
     throw new RelayError(text, "connect", { cause });
   } finally {
     clearTimeout(timer);
-    signal.removeEventListener("abort", give);
   }
 }
 

@@ -1,7 +1,9 @@
 /**
  * `podwire relay` beside `socat` in the same run: streams, short connections, datagrams, and memory with idle connections.
- * Prints medians and ratios; nothing here passes or fails. The other ends run on the same cores: short connections are bounded by
- * what those can do alone, which is printed too, hence the row with the CPU. Needs `socat`. It takes less than a minute.
+ * Prints medians and ratios; nothing here passes or fails. The other ends are in this process and run on the same cores, and
+ * `socat` takes all cores where podwire takes one. Short connections are therefore measured three times: on whatever core the system
+ * chooses, by their CPU, and with one core for the relay and one for its other ends. What those do with no relay is
+ * printed too: no relay can do more. Needs `socat`, `taskset` (util-linux) and two cores. It takes less than a minute.
  *
  *     deno run -A --unstable-net tests/bench/relay_bench.ts
  *
@@ -49,10 +51,16 @@ const PEERS: readonly Peer[] = [
 
 const FLAGS = await denoFlags();
 
-/** Runs a relay, and ends it with its children. */
-async function relayed<T>(peer: Peer, kind: "tcp" | "udp", to: number, use: (port: number, pid: number) => Promise<T>) {
+/** Runs a relay, by a command that is put before its own, and ends it with its children. */
+async function relayed<T>(
+  peer: Peer,
+  kind: "tcp" | "udp",
+  to: number,
+  use: (port: number, pid: number) => Promise<T>,
+  before: readonly string[] = [],
+) {
   const port = freePort();
-  const [program = "", ...args] = peer.command(kind, port, to);
+  const [program = "", ...args] = [...before, ...peer.command(kind, port, to)];
   const process = new Deno.Command(program, { args, cwd: ROOT, stdout: "null", stderr: "null" }).spawn();
   try {
     await (kind === "tcp" ? listens(port) : pause(700));
@@ -228,6 +236,11 @@ function datagramEcho(): Deno.DatagramConn {
   return socket;
 }
 
+async function taskset(...args: readonly string[]): Promise<void> {
+  const { success } = await new Deno.Command("taskset", { args: [...args], stdout: "null" }).output();
+  if (!success) throw new Error("taskset failed: is there a second core?");
+}
+
 function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
 }
@@ -261,17 +274,18 @@ if (import.meta.main) {
       await conn.write(buffer.subarray(0, n));
     }
   });
-  const over = (to: Deno.TcpListener, use: (port: number, pid: number) => Promise<number>) => (peer: Peer) =>
-    relayed(peer, "tcp", to.addr.port, use);
+  const over =
+    (to: Deno.TcpListener, use: (port: number, pid: number) => Promise<number>, ...before: string[]) => (peer: Peer) =>
+      relayed(peer, "tcp", to.addr.port, use, before);
+  const withNone = async () => {
+    const rate = await short(echo.addr.port);
+    console.log(`${"  the same with no relay".padEnd(34)} ${rate.toFixed(0)} conn/s`);
+  };
   await compare("one stream to the target", "MiB/s", ROUNDS, over(sink, up));
   await compare("one stream from the target", "MiB/s", ROUNDS, over(source, down));
   await compare("1,000 short connections", "conn/s", ROUNDS, over(echo, short));
+  await withNone();
   await compare("CPU of a short connection", "µs", 1, over(echo, cpu));
-  console.log(
-    `${"1,000 short ones with no relay".padEnd(34)} ${
-      (await short(echo.addr.port)).toFixed(0)
-    } conn/s: no relay can do more here`,
-  );
   await compare("datagrams of 200 bytes, echoed", "per s", ROUNDS, async (peer) => {
     const target = datagramEcho();
     try {
@@ -282,4 +296,8 @@ if (import.meta.main) {
   });
   await compare("memory at 1,000 idle, PSS", "MiB", 1, over(echo, async (port, pid) => (await idle(port, pid)).pss));
   await compare("memory at 1,000 idle, RSS", "MiB", 1, over(echo, async (port, pid) => (await idle(port, pid)).rss));
+  // Last, as this process stays where it is put.
+  await taskset("--all-tasks", "--pid", "--cpu-list", "1", `${Deno.pid}`);
+  await compare("1,000 short, a core for the relay", "conn/s", ROUNDS, over(echo, short, "taskset", "--cpu-list", "0"));
+  await withNone();
 }

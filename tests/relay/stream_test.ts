@@ -172,6 +172,25 @@ Deno.test("a relay gives up on a target that does not finish TLS in time", async
   }
 });
 
+Deno.test("a relay gives up on a target that does not take its connection: in time, or when it is stopped", async () => {
+  using full = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 1 });
+  const { port } = full.addr as Deno.NetAddr;
+  // Linux takes one connection more than the backlog; the next one waits.
+  using _first = await Deno.connect({ hostname: "127.0.0.1", port });
+  using _second = await Deno.connect({ hostname: "127.0.0.1", port });
+  await using ground = await Ground.start(
+    { name: "it", listen: ANY, target: tcp(port), connectTimeout: "100ms" },
+    { name: "patient", listen: ANY, target: tcp(port), connectTimeout: "1h" },
+  );
+  using conn = await ground.connect();
+  assertEquals(await conn.read(new Uint8Array(1)).catch(() => null), null);
+  assertEquals(ground.metric("errors_total", `relay="it",reason="connect_timeout"`), 1);
+  using waiting = await ground.connect("patient");
+  await until(() => ground.metric("connections", `relay="patient"`) === 1);
+  await ground.apply();
+  assertEquals(await waiting.read(new Uint8Array(1)).catch(() => null), null);
+});
+
 Deno.test("2,000 connections in a row and 1,000 at once come through, and leave nothing behind", async () => {
   await using server = new Server(echo);
   await using ground = await Ground.start({ name: "it", listen: ANY, target: tcp(server.port) });
