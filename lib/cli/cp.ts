@@ -127,10 +127,18 @@ class CopyRun implements Disposable {
     if (found.length > 1 && !await this.#isFolder(destination)) {
       throw new UsageError(`${destination.path} must be a directory to copy ${found.length} files into it`);
     }
+    if (this.#progress.bars) {
+      for (const source of found) this.#progress.expect(await this.#estimate(source));
+    }
     for (const source of found) {
       if (destination.pod !== undefined) await this.#upload(source, destination);
       else await this.#download(source, destination, found.length > 1);
     }
+  }
+
+  async #estimate(source: FileSpec): Promise<number | undefined> {
+    if (source.pod !== undefined) return await (await this.#files(source)).estimate(source.path);
+    return source.path === "-" ? undefined : new LocalSource(cleanPath(source.path)).estimate();
   }
 
   async #upload(source: FileSpec, destination: FileSpec): Promise<void> {

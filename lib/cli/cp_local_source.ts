@@ -30,6 +30,11 @@ export class LocalSource implements TreeSource {
     this.#path = path;
   }
 
+  /** How many bytes there are to copy, roughly: for who shows how far a copy is. */
+  estimate(): number {
+    return sizeOf(this.#path);
+  }
+
   async *entries(): AsyncGenerator<TreeEntry> {
     const entry = this.#look(this.#path, "");
     yield entry;
@@ -96,6 +101,18 @@ export class LocalSource implements TreeSource {
       bytes: () => Promise.resolve(Deno.readFileSync(path)),
     };
     return { ...base, type: "file", size: info.size, content };
+  }
+}
+
+function sizeOf(path: string): number {
+  try {
+    const { isFile, isDirectory, size } = Deno.lstatSync(path);
+    if (!isDirectory) return isFile ? size : 0;
+    return Array.from(Deno.readDirSync(path)).reduce((sum, { name }) => sum + sizeOf(place(path, name)), 0);
+  } catch (error) {
+    // It is gone, or may not be read: for the copy to say.
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied) return 0;
+    throw error;
   }
 }
 

@@ -27,6 +27,8 @@ export class Progress implements Disposable {
   readonly #active = new Map<string, CopyEvent>();
   #files = 0;
   #bytes = 0;
+  /** Bytes that there are to copy, roughly. */
+  #expected: number | undefined = 0;
   #shown = -Infinity;
   #drawn = 0;
 
@@ -54,6 +56,16 @@ export class Progress implements Disposable {
     this.#write = write;
     this.#now = now;
     this.#started = now();
+  }
+
+  /** Whether there are bars to be seen, which tell how much is left. */
+  get bars(): boolean {
+    return this.#mode === "bar";
+  }
+
+  /** So many bytes are to come; `undefined` if nobody knows. */
+  expect(bytes: number | undefined): void {
+    this.#expected = bytes === undefined || this.#expected === undefined ? undefined : this.#expected + bytes;
   }
 
   /** Takes what happens to a file; `name` is what to call it. */
@@ -85,6 +97,7 @@ export class Progress implements Disposable {
   [Symbol.dispose](): void {
     this.#active.clear();
     if (this.#mode === "bar" && this.#files > 0) {
+      this.#expected = 0;
       this.#draw();
       this.#drawn = 0;
     }
@@ -112,7 +125,12 @@ export class Progress implements Disposable {
     const rate = (this.#bytes + sum(this.#active.values())) / Math.max(this.#seconds, 0.001);
     const lines = moving.map(([name, { bytes, size }]) => fileLine(name, bytes, size, rate));
     const total = this.#bytes + sum(this.#active.values());
-    lines.push(`${this.#files} files, ${formatBytes(total)}, ${formatBytes(rate)}/s, ${formatTime(this.#seconds)}`);
+    lines.push([
+      this.#files === 1 ? "1 file" : `${this.#files} files`,
+      formatBytes(total) + (this.#expected ? ` of ${formatBytes(Math.max(total, this.#expected))}` : ""),
+      `${formatBytes(rate)}/s`,
+      !this.#expected ? formatTime(this.#seconds) : `${timeLeft(this.#expected - total, rate)} left`,
+    ].join(", "));
     this.#write(lines.map((line) => `${line}\n`).join(""));
     this.#drawn = lines.length;
   }
@@ -134,8 +152,11 @@ function fileLine(name: string, bytes: number, size: number | undefined, rate: n
   if (!size) return `${short} ${formatBytes(bytes)}`;
   const share = Math.min(1, bytes / size);
   const bar = "#".repeat(Math.round(share * WIDTH)).padEnd(WIDTH, ".");
-  const left = rate > 0 ? formatTime((size - bytes) / rate) : "?";
-  return `${short} [${bar}] ${Math.floor(share * 100)}% of ${formatBytes(size)}, ${left} left`;
+  return `${short} [${bar}] ${Math.floor(share * 100)}% of ${formatBytes(size)}, ${timeLeft(size - bytes, rate)} left`;
+}
+
+function timeLeft(bytes: number, rate: number): string {
+  return rate > 0 ? formatTime(Math.max(0, bytes) / rate) : "?";
 }
 
 /** Bytes for a person: `1.5 MiB`. */

@@ -6,7 +6,7 @@
  * * One exec of `sh` hears all that is not data on its stdin and answers on its stdout (`copy_shell.ts`): what programs there are,
  *   `mkdir`, checksums, what goes in place of what. If it breaks, another one is started once the old one is gone.
  * * Into the container (`copy_sink.ts`): everything is staged in `.podwire-…` beside its destination. Small files go through `tar x`,
- *   2,500 or 4 MiB at a time, with the list of their checksums, which `sha256sum -c` compares in the same exec; after a break those are sent again that are not there as they should be. A large file goes through
+ *   8 MiB at a time, with the list of their checksums, which `sha256sum -c` compares in the same exec; after a break those are sent again that are not there as they should be. A large file goes through
  *   `cat` to its own place in a staged file (`copy_send.ts`); after a break `dd` seeks to where it ends. When every checksum is right, what is new
  *   is renamed, and what is there rewritten by `cp`, or replaced as a whole where that fails.
  * * Out of it (`copy_source.ts`): one `tar c`; after a break `tar c | tail -c +N` goes on at the byte that is missing
@@ -63,6 +63,12 @@ export class ContainerFiles implements Disposable {
   /** Whether there is a folder, or a link to one, at `path`. */
   async isFolder(path: string): Promise<boolean> {
     return (await this.#shell.run(`test -d ${quote(fromText(path))}`)).code === 0;
+  }
+
+  /** How many bytes there are at `path`, roughly, if the container can tell: for who shows how far a copy is. */
+  async estimate(path: string): Promise<number | undefined> {
+    const { code, stdout } = await this.#shell.run(`du -sk -- ${quote(fromText(path))}`);
+    return code === 0 ? parseInt(stdout) * 1024 : undefined;
   }
 
   /** The file or folder at `path`. */

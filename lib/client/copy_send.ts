@@ -67,8 +67,8 @@ export async function sendFile(
       if (error instanceof ReadError) throw error.cause;
       await retries.wait(error);
     }
-    // Behind a hole nobody knows how far the last attempt came.
-    const arrived = shell.tools.has.has("dd") && !sparse ? Math.min(await shell.size(name), hashed) : 0;
+    // A hole at the end of what came is sent again: the file does not reach that far yet.
+    const arrived = shell.tools.has.has("dd") ? Math.min(await shell.size(name), hashed) : 0;
     if (arrived > offset) retries.progressed();
     offset = sent = arrived;
     onBytes(sent);

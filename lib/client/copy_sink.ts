@@ -8,7 +8,7 @@
  * @module
  */
 import { messageOf } from "../bytes/mod.ts";
-import { type ArchiveHeader, packArchive } from "./copy_archive.ts";
+import { type ArchiveHeader, packArchive, type PackedEntry } from "./copy_archive.ts";
 import { contentOf, readAll } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
 import { bytesOf, folderOf, fromText, joinPath, quote, showName } from "./copy_names.ts";
@@ -21,7 +21,6 @@ import {
   type TreeEntry,
   type TreeSource,
   WINDOW_BYTES,
-  WINDOW_ENTRIES,
 } from "./copy_tree.ts";
 import { Turn } from "./copy_turn.ts";
 
@@ -88,6 +87,59 @@ interface Item {
   readonly sum?: FileSum;
 }
 
+/** Small entries that go together: sent as they come, and held until the container has them. */
+class Window {
+  /** What is in it so far. */
+  readonly items: Item[] = [];
+  /** Those files of it that changed while they were read; asked for once they have been. */
+  changed: Promise<readonly string[]> | undefined;
+  #bytes = 0;
+  #closed = false;
+  #next = Promise.withResolvers<void>();
+
+  /** Whether it holds as much as it may. */
+  get full(): boolean {
+    return this.#bytes >= WINDOW_BYTES;
+  }
+
+  /** The files in it. */
+  get files(): FileSum[] {
+    return this.items.flatMap(({ sum }) => sum ? [sum] : []);
+  }
+
+  /** Adds an entry. */
+  add(item: Item): void {
+    this.items.push(item);
+    this.#bytes += 512 + (item.content?.length ?? 0);
+    this.#wake();
+  }
+
+  /** Nothing is added any more. */
+  close(): void {
+    this.#closed = true;
+    this.#wake();
+  }
+
+  /** Waits until nothing is added any more. */
+  async whole(): Promise<void> {
+    while (!this.#closed) await this.#next.promise;
+  }
+
+  /** All entries, as they come. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Item> {
+    for (let i = 0;;) {
+      while (i < this.items.length) yield this.items[i++]!;
+      if (this.#closed) return;
+      await this.#next.promise;
+    }
+  }
+
+  #wake(): void {
+    this.#next.resolve();
+    this.#next = Promise.withResolvers();
+  }
+}
+
 /** One tree on its way. */
 class TreeSend {
   readonly #place: CopyPlace;
@@ -98,9 +150,8 @@ class TreeSend {
   readonly #problems: string[] = [];
   /** What was not copied: what links to it cannot be either. */
   readonly #givenUp = new Set<string>();
-  readonly #running = new Set<Promise<void>>();
-  #window: Item[] = [];
-  #windowBytes = 0;
+  readonly #running = new Map<Window, Promise<void>>();
+  #window: Window | undefined;
   #large = 0;
   #lists = 0;
   #failed: { readonly error: unknown } | undefined;
@@ -121,7 +172,7 @@ class TreeSend {
     const turn = new Turn();
     try {
       for await (const entry of this.#source.entries()) {
-        if (this.#failed) break;
+        if (this.#failed) throw this.#failed.error;
         await turn.share();
         if (entry.type === "other") {
           this.#problems.push(`${showName(entry.path)}: not a file, a folder or a link: not copied`);
@@ -132,19 +183,25 @@ class TreeSend {
           await this.#sendLarge(entry);
         } else await this.#add(entry);
       }
-      await this.#flush();
-      await Promise.all(this.#running);
+      if (links.length > 0) {
+        this.#flush();
+        await this.#sent();
+      }
       for (const entry of links) {
         if (this.#givenUp.has(entry.target ?? "")) await this.#giveUp(entry.path);
         else await this.#add(entry);
       }
-      await this.#flush();
-      await Promise.all(this.#running);
+      if (this.#window && (await this.#check(this.#window)).length > 0) this.#flush(); // Something is removed after it.
+      await this.#sent(this.#window);
       // From the inside out.
-      for (const entry of folders.reverse()) await this.#add(entry);
-      await this.#flush();
+      for (const entry of folders.reverse()) {
+        await this.#add(entry);
+        if (!this.#window) await this.#sent();
+      }
+      this.#flush();
     } finally {
-      await Promise.all(this.#running);
+      this.#window?.close();
+      await this.#sent();
     }
     if (this.#failed) throw this.#failed.error;
     return this.#problems;
@@ -164,9 +221,9 @@ class TreeSend {
       ...(target !== undefined && { target: type === "link" ? stagedName(target) : target }),
     };
     const sum = content && { path, size: content.length, sums: [this.#sumOf(content)] };
-    this.#window.push({ header, ...(content && { content }), ...(sum && { sum }) });
-    this.#windowBytes += 512 + (content?.length ?? 0);
-    if (this.#window.length >= WINDOW_ENTRIES || this.#windowBytes >= WINDOW_BYTES) await this.#flush();
+    const window = this.#window ??= await this.#open();
+    window.add({ header, ...(content && { content }), ...(sum && { sum }) });
+    if (window.full) this.#flush();
   }
 
   #sumOf(content: Uint8Array): string {
@@ -175,58 +232,71 @@ class TreeSend {
     return digest.finish();
   }
 
-  /** Sends the window beside those that are on their way; waits while there are enough of them. */
-  async #flush(): Promise<void> {
-    const items = this.#window;
-    if (items.length === 0 || this.#failed) return;
-    this.#window = [];
-    this.#windowBytes = 0;
-    while (this.#running.size >= this.#options.jobs) await Promise.race(this.#running);
-    const sending: Promise<void> = this.#sendWindow(items)
+  /** A window that is sent beside those that are on their way; waits while there are enough of them. */
+  async #open(): Promise<Window> {
+    while (this.#running.size >= this.#options.jobs) await Promise.race(this.#running.values());
+    const window = new Window();
+    const sending = this.#sendWindow(window)
       .catch((error) => void (this.#failed ??= { error }))
-      .finally(() => this.#running.delete(sending));
-    this.#running.add(sending);
+      .finally(() => this.#running.delete(window));
+    this.#running.set(window, sending);
+    return window;
   }
 
-  async #sendWindow(items: readonly Item[]): Promise<void> {
-    const files = items.flatMap(({ sum }) => sum ? [sum] : []);
+  /** Adds nothing more to the window. */
+  #flush(): void {
+    const window = this.#window;
+    this.#window = undefined;
+    if (!window) return;
+    this.#check(window).catch(() => {}); // Who sends it asks again.
+    window.close();
+  }
+
+  /** Which of the window's files changed while they were read. */
+  #check(window: Window): Promise<readonly string[]> {
+    return window.changed ??= this.#source.changed(window.files);
+  }
+
+  /** Waits until all windows but `but` are where they should be, or one of them cannot be. */
+  async #sent(but?: Window): Promise<void> {
+    await Promise.all([...this.#running].map(([window, sending]) => window === but ? undefined : sending));
+  }
+
+  async #sendWindow(window: Window): Promise<void> {
     const retries = retriesOf(this.#place);
     const send = this.#shell.tools.has.has("tar") ? this.#unpack : this.#makeLinks;
-    for (let left = items, broken = 0;;) {
+    for (let left: readonly Item[] | undefined, broken = 0;;) {
       let failure: unknown;
       try {
-        if (await send.call(this, left)) break;
+        if (await send.call(this, left ?? window)) break;
       } catch (error) {
         failure = error;
         await retries.wait(error);
       }
-      const sums = await this.#shell.sums(files.map(({ path }) => this.#staged(path)));
+      await window.whole();
+      const sums = await this.#shell.sums(window.files.map(({ path }) => this.#staged(path)));
       // What has no checksum is sent again: it costs little.
-      const missing = items.filter(({ sum }) =>
+      const missing = window.items.filter(({ sum }) =>
         sum ? sums.get(this.#staged(sum.path)) !== sum.sums[0] : failure !== undefined
       );
       if (missing.length === 0) break;
-      if (missing.length < left.length) retries.progressed();
+      if (missing.length < (left ?? window.items).length) retries.progressed();
       if (failure === undefined && ++broken === MAX_WRONG) {
         throw new CopyError(`${showName(missing[0]!.sum!.path)} in the container is not what was sent`);
       }
       left = missing;
     }
-    const changed = new Set(await this.#source.changed(files));
+    const changed = new Set(await window.changed);
+    const { files } = window;
     for (const path of changed) await this.#giveUp(path);
     for (const { path, size } of files) this.#tell(path, size, size, !changed.has(path));
   }
 
   /** Unpacks entries in the staged tree; whether the container has found all checksums to be right by itself. */
-  async #unpack(items: readonly Item[]): Promise<boolean> {
+  async #unpack(items: AsyncIterable<Item> | Iterable<Item>): Promise<boolean> {
     const { pod, container, signal } = this.#place;
-    const list = this.#shell.sum === "sha256sum" ? sumList(items) : undefined;
-    const listName = list ? `sums-${this.#lists++}` : "";
-    const archive = await packArchive(
-      list ? [...items, { header: listHeader(listName, list), content: list }] : items,
-      this.#shell.tools.gnuTar,
-    );
-    const bytes = new Uint8Array(await new Response(archive).arrayBuffer());
+    const listName = this.#shell.sum === "sha256sum" ? `sums-${this.#lists++}` : "";
+    const archive = packBatches(withSums(items, listName), this.#shell.tools.gnuTar);
     const flags = this.#options.preserve ? ["-xpf", "-"] : ["--no-same-permissions", "--no-same-owner", "-xf", "-"];
     const child = await pod.exec(["sh", "-c", UNPACK, "sh", this.#stage, listName, ...flags], {
       stdin: "piped",
@@ -236,7 +306,7 @@ class TreeSend {
     let stdout = "";
     try {
       const [, , stderr] = await Promise.all([
-        pour(ReadableStream.from([bytes]), child.stdin, () => {}),
+        pour(ReadableStream.from(archive), child.stdin, () => {}),
         (async () => {
           for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) stdout += text;
         })(),
@@ -255,8 +325,8 @@ class TreeSend {
   }
 
   /** Without `tar`: folders and links by the shell. */
-  async #makeLinks(items: readonly Item[]): Promise<boolean> {
-    const script = items.map(({ header }) => {
+  async #makeLinks(items: AsyncIterable<Item> | Iterable<Item>): Promise<boolean> {
+    const script = (await Array.fromAsync(items)).map(({ header }) => {
       const name = joinPath(fromText(this.#stage), header.name);
       const target = header.target ?? "";
       if (header.type === "symlink") {
@@ -333,15 +403,45 @@ const MAX_WRONG = 3;
 const UNPACK = `echo $$; d=$1; s=$2; shift 2; tar "$@" -C "$d"; c=$?; cat >/dev/null
 if [ "$c" = 0 ] && [ "$s" ]; then cd "$d" && sha256sum -c "$s" >/dev/null 2>&1 && echo checked; fi; exit $c`;
 
-/** The files' checksums as `sha256sum -c` reads them; nothing if there are none, or names that it writes otherwise than they are. */
-function sumList(items: readonly Item[]): Uint8Array | undefined {
-  const files = items.filter(({ sum }) => sum);
-  if (files.length === 0 || files.some(({ header }) => /[\n\\]/.test(header.name))) return undefined;
-  return bytesOf(files.map(({ header, sum }) => `${sum!.sums[0]}  ${header.name}\n`).join(""));
+/** How much of an archive is packed at once, in bytes: entry by entry it would cost twice as much. */
+const BATCH = 256 * 1024;
+
+/** What an archive ends with: two empty blocks. */
+const END = new Uint8Array(1024);
+
+/** One archive, in large pieces. */
+async function* packBatches(entries: AsyncIterable<PackedEntry>, precise: boolean): AsyncGenerator<Uint8Array> {
+  let batch: PackedEntry[] = [];
+  let size = 0;
+  const pack = async () => {
+    const archive = new Uint8Array(await new Response(await packArchive(batch, precise)).arrayBuffer());
+    [batch, size] = [[], 0];
+    return archive.subarray(0, archive.length - END.length);
+  };
+  for await (const entry of entries) {
+    batch.push(entry);
+    size += 512 + entry.header.size;
+    if (size >= BATCH) yield await pack();
+  }
+  yield await pack();
+  yield END;
 }
 
-function listHeader(name: string, { length }: Uint8Array): ArchiveHeader {
-  return { name, type: "file", mode: 0o600, mtime: 0, uid: 0, gid: 0, size: length };
+/** Entries, and behind them the file `listName` with their checksums as `sha256sum -c` reads them, unless it would misread a name. */
+async function* withSums(items: AsyncIterable<Item> | Iterable<Item>, listName: string): AsyncGenerator<PackedEntry> {
+  const lines: string[] = [];
+  let readable = listName !== "";
+  for await (const item of items) {
+    yield item;
+    const { header: { name }, sum } = item;
+    if (!sum) continue;
+    readable &&= !/[\n\\]/.test(name);
+    lines.push(`${sum.sums[0]}  ${name}\n`);
+  }
+  if (!readable || lines.length === 0) return;
+  const content = bytesOf(lines.join(""));
+  const header = { mode: 0o600, mtime: 0, uid: 0, gid: 0, size: content.length };
+  yield { header: { name: listName, type: "file", ...header }, content };
 }
 
 function stagedName(path: string): string {

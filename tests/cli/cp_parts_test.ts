@@ -53,7 +53,7 @@ Deno.test("expandGlob() matches as filepath.Glob does", async () => {
   }
 });
 
-function progress(mode: string, options: { lines?: boolean; terminal?: boolean } = {}) {
+function progress(mode: string, options: { lines?: boolean; terminal?: boolean; now?: () => number } = {}) {
   const written: string[] = [];
   let time = 0;
   const shown = new Progress(mode, {
@@ -82,6 +82,24 @@ Deno.test("Progress shows bars on a terminal only, and a line a file when it is 
   const lines = progress("none", { lines: true });
   lines.shown.update({ ...event, bytes: 1024, done: true }, "a");
   assertEquals(lines.text(), "a (1.0 KiB)\n");
+});
+
+Deno.test("Progress tells how long all of it takes, if that is known of every source", () => {
+  const half = { path: "a", bytes: 1024, size: 1024, done: true };
+  let now = 0;
+  const bars = progress("bar", { now: () => now });
+  bars.shown.expect(1024);
+  bars.shown.expect(1024);
+  now = 2000;
+  bars.shown.update(half, "a");
+  assertEquals(bars.text(), "1 file, 1.0 KiB of 2.0 KiB, 512 B/s, 2s left\n");
+
+  const stdin = progress("bar", { now: () => now });
+  stdin.shown.expect(1024);
+  stdin.shown.expect(undefined);
+  now = 4000;
+  stdin.shown.update(half, "a");
+  assertEquals(stdin.text(), "1 file, 1.0 KiB, 512 B/s, 2s\n");
 });
 
 Deno.test("Progress writes JSON for programs", () => {

@@ -85,6 +85,22 @@ Deno.test("a copy over a link that is cut 20 times is whole, and goes on where i
   assertEquals(await ground.names(), ["file"]);
 });
 
+Deno.test("a copy of a file with holes goes on where it stopped, and keeps them", async () => {
+  await using ground = await CopyGround.start();
+  const data = noise(12 * MIB);
+  for (let at = 0; at < data.length; at += MIB) data.fill(0, at, at + MIB / 2);
+  data.fill(0, 11 * MIB);
+  const { link } = ground;
+  [link.after, link.cuts, link.passed] = [1.3 * MIB, 6, 0];
+  const content = { size: data.length, sparse: true, open: (at: number) => new Blob([data]).slice(at).stream() };
+  await ground.pod.upload(content, ground.path("file"));
+  assertEquals(link.cuts, 0);
+  assert(equal(await Deno.readFile(ground.path("file")), data));
+  const { blocks } = await Deno.stat(ground.path("file"));
+  assert(blocks! * 512 < 7 * MIB, `${blocks} blocks`);
+  assert(link.passed < 2 * data.length, `${link.passed} bytes for ${data.length}`);
+});
+
 Deno.test("a copy gives up after so many breaks in a row, and leaves what was there", async () => {
   await using ground = await CopyGround.start();
   await Deno.writeTextFile(ground.path("file"), "old");
