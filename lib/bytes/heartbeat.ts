@@ -37,7 +37,8 @@ export interface HeartbeatTarget {
  *   healthy sessions after 61 s).
  * * While bytes come, or lie unread, there is no Ping: a server that has sent all its output and closed answers one with a
  *   reset, and what is still on its way, through proxies that hold megabytes, is lost (`kubectl exec … | less` loses the
- *   end of its output so). Only where much of what we sent is unconfirmed a Ping has to ask.
+ *   end of its output so). Only where much of what we sent is unconfirmed a Ping has to ask. The price: nothing of ours
+ *   tells a proxy, while nobody reads, that the connection is in use.
  * * While nobody reads, what the peer says lies unread in the socket: its silence means nothing, and
  *   counting starts anew when reading resumes.
  * * A peer that handles frames in order answers a Ping only after the messages before it, and a container that
@@ -55,7 +56,7 @@ export class Heartbeat {
   /** When the peer last handled something, or had nothing to handle. */
   #lastProgress = performance.now();
 
-  /** Starts; the first Ping leaves after one interval. */
+  /** Starts; the first Ping leaves after one interval at the earliest. */
   constructor(options: PingOptions, target: HeartbeatTarget) {
     this.#options = { stallTimeout: 10 * options.timeout, ...options };
     this.#target = target;

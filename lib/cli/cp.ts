@@ -127,7 +127,7 @@ class CopyRun implements Disposable {
     if (found.length > 1 && !await this.#isFolder(destination)) {
       throw new UsageError(`${destination.path} must be a directory to copy ${found.length} files into it`);
     }
-    if (this.#progress.bars) {
+    if (this.#progress.bars && destination.path !== "-") {
       for (const source of found) this.#progress.expect(await this.#estimate(source));
     }
     for (const source of found) {
@@ -138,7 +138,7 @@ class CopyRun implements Disposable {
 
   async #estimate(source: FileSpec): Promise<number | undefined> {
     if (source.pod !== undefined) return await (await this.#files(source)).estimate(source.path);
-    return source.path === "-" ? undefined : new LocalSource(cleanPath(source.path)).estimate();
+    return source.path === "-" ? undefined : await new LocalSource(cleanPath(source.path)).estimate();
   }
 
   async #upload(source: FileSpec, destination: FileSpec): Promise<void> {

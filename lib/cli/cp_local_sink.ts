@@ -21,6 +21,7 @@ import {
   Turn,
 } from "../client/mod.ts";
 import { messageOf, PodwireError } from "../bytes/mod.ts";
+import { lookAt } from "./cp_local_source.ts";
 
 /** How to write a tree. */
 export interface LocalSinkOptions {
@@ -356,17 +357,6 @@ async function makeParents(place: string): Promise<void> {
     if (above === "/" || above === ".") break;
   }
   await Deno.mkdir(place, { recursive: true });
-}
-
-/** Small calls, and many: a thread's wake-up would cost more than they do. */
-function lookAt(place: string, follow: boolean): Deno.FileInfo | undefined {
-  try {
-    return follow ? Deno.statSync(place) : Deno.lstatSync(place);
-  } catch (error) {
-    // Below a file there is nothing either.
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return undefined;
-    throw error;
-  }
 }
 
 /** Writes one file's bytes over another's. */

@@ -11,6 +11,7 @@ import {
   toText,
   type TreeEntry,
   type TreeSource,
+  Turn,
 } from "../client/mod.ts";
 import { baseName } from "./cp_spec.ts";
 
@@ -31,8 +32,8 @@ export class LocalSource implements TreeSource {
   }
 
   /** How many bytes there are to copy, roughly: for who shows how far a copy is. */
-  estimate(): number {
-    return sizeOf(this.#path);
+  estimate(): Promise<number> {
+    return sizeOf(this.#path, new Turn());
   }
 
   async *entries(): AsyncGenerator<TreeEntry> {
@@ -46,8 +47,8 @@ export class LocalSource implements TreeSource {
       const known = this.#times.get(path);
       this.#times.delete(path);
       if (known === undefined) return false; // It came out of `tar`, which has checked that.
-      const info = Deno.lstatSync(place(this.#path, toText(path)!));
-      return info.size !== size || (info.mtime?.getTime() ?? 0) !== known;
+      const info = lookAt(place(this.#path, toText(path)!), false);
+      return info?.size !== size || (info.mtime?.getTime() ?? 0) !== known;
     });
     return Promise.resolve(changed.map(({ path }) => path));
   }
@@ -104,11 +105,25 @@ export class LocalSource implements TreeSource {
   }
 }
 
-function sizeOf(path: string): number {
+/** What is at `place`, if anything is. Small calls, and many: a thread's wake-up would cost more than they do. */
+export function lookAt(place: string, follow: boolean): Deno.FileInfo | undefined {
+  try {
+    return follow ? Deno.statSync(place) : Deno.lstatSync(place);
+  } catch (error) {
+    // Below a file there is nothing either.
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return undefined;
+    throw error;
+  }
+}
+
+async function sizeOf(path: string, turn: Turn): Promise<number> {
+  await turn.share();
   try {
     const { isFile, isDirectory, size } = Deno.lstatSync(path);
     if (!isDirectory) return isFile ? size : 0;
-    return Array.from(Deno.readDirSync(path)).reduce((sum, { name }) => sum + sizeOf(place(path, name)), 0);
+    let sum = 0;
+    for (const { name } of Deno.readDirSync(path)) sum += await sizeOf(place(path, name), turn);
+    return sum;
   } catch (error) {
     // It is gone, or may not be read: for the copy to say.
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied) return 0;

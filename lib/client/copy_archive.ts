@@ -138,7 +138,7 @@ export interface PackedEntry {
 
 /** Writes an archive. `precise` keeps fractions of a second, in pax headers: for a `tar` that knows them. */
 export async function packArchive(
-  entries: AsyncIterable<PackedEntry> | Iterable<PackedEntry>,
+  entries: Iterable<PackedEntry>,
   precise: boolean,
 ): Promise<ReadableStream<Uint8Array>> {
   const { createTarPacker } = await import("modern-tar");
@@ -153,7 +153,7 @@ export async function packArchive(
   };
   void (async () => {
     try {
-      for await (const { header, content } of entries) {
+      for (const { header, content } of entries) {
         const { name, type, mode, uid, gid, size, target } = header;
         const mtime = Math.max(0, header.mtime);
         if (!isPlain(name)) await add(longHeader("gnu-long-name", name), bytesOf(`${name}\0`));
@@ -169,7 +169,7 @@ export async function packArchive(
           gid,
           mtime: new Date(Math.floor(mtime) * 1000),
           ...(target !== undefined && { linkname: isPlain(target) ? target : "podwire" }),
-          ...(precise && mtime % 1 !== 0 && { pax: { mtime: mtime.toFixed(9) } }),
+          ...(precise && mtime % 1 !== 0 && { pax: { mtime: mtime.toFixed(6) } }),
         }, content);
       }
       controller.finalize();

@@ -65,10 +65,11 @@ export class ContainerFiles implements Disposable {
     return (await this.#shell.run(`test -d ${quote(fromText(path))}`)).code === 0;
   }
 
-  /** How many bytes there are at `path`, roughly, if the container can tell: for who shows how far a copy is. */
+  /** How many bytes the files at `path` have, roughly, if the container can tell: for who shows how far a copy is. */
   async estimate(path: string): Promise<number | undefined> {
-    const { code, stdout } = await this.#shell.run(`du -sk -- ${quote(fromText(path))}`);
-    return code === 0 ? parseInt(stdout) * 1024 : undefined;
+    const root = quote(fromText(path.startsWith("-") ? `./${path}` : path));
+    const script = `find ${root} -type f -exec stat -c %s {} + | awk '{ n += $1 } END { printf "%.0f", n }'`;
+    return Number((await this.#shell.run(script)).stdout) || undefined;
   }
 
   /** The file or folder at `path`. */

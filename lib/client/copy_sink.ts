@@ -91,8 +91,6 @@ interface Item {
 class Window {
   /** What is in it so far. */
   readonly items: Item[] = [];
-  /** Those files of it that changed while they were read; asked for once they have been. */
-  changed: Promise<readonly string[]> | undefined;
   #bytes = 0;
   #closed = false;
   #next = Promise.withResolvers<void>();
@@ -183,27 +181,22 @@ class TreeSend {
           await this.#sendLarge(entry);
         } else await this.#add(entry);
       }
-      if (links.length > 0) {
-        this.#flush();
-        await this.#sent();
-      }
+      await this.#sent();
       for (const entry of links) {
         if (this.#givenUp.has(entry.target ?? "")) await this.#giveUp(entry.path);
         else await this.#add(entry);
       }
-      if (this.#window && (await this.#check(this.#window)).length > 0) this.#flush(); // Something is removed after it.
-      await this.#sent(this.#window);
+      await this.#sent();
       // From the inside out.
       for (const entry of folders.reverse()) {
         await this.#add(entry);
         if (!this.#window) await this.#sent();
       }
-      this.#flush();
-    } finally {
-      this.#window?.close();
       await this.#sent();
+    } finally {
+      this.#flush();
+      await Promise.all(this.#running.values());
     }
-    if (this.#failed) throw this.#failed.error;
     return this.#problems;
   }
 
@@ -235,6 +228,7 @@ class TreeSend {
   /** A window that is sent beside those that are on their way; waits while there are enough of them. */
   async #open(): Promise<Window> {
     while (this.#running.size >= this.#options.jobs) await Promise.race(this.#running.values());
+    if (this.#failed) throw this.#failed.error;
     const window = new Window();
     const sending = this.#sendWindow(window)
       .catch((error) => void (this.#failed ??= { error }))
@@ -245,21 +239,15 @@ class TreeSend {
 
   /** Adds nothing more to the window. */
   #flush(): void {
-    const window = this.#window;
+    this.#window?.close();
     this.#window = undefined;
-    if (!window) return;
-    this.#check(window).catch(() => {}); // Who sends it asks again.
-    window.close();
   }
 
-  /** Which of the window's files changed while they were read. */
-  #check(window: Window): Promise<readonly string[]> {
-    return window.changed ??= this.#source.changed(window.files);
-  }
-
-  /** Waits until all windows but `but` are where they should be, or one of them cannot be. */
-  async #sent(but?: Window): Promise<void> {
-    await Promise.all([...this.#running].map(([window, sending]) => window === but ? undefined : sending));
+  /** Waits until everything so far is where it should be. */
+  async #sent(): Promise<void> {
+    this.#flush();
+    await Promise.all(this.#running.values());
+    if (this.#failed) throw this.#failed.error;
   }
 
   async #sendWindow(window: Window): Promise<void> {
@@ -286,8 +274,8 @@ class TreeSend {
       }
       left = missing;
     }
-    const changed = new Set(await window.changed);
     const { files } = window;
+    const changed = new Set(await this.#source.changed(files));
     for (const path of changed) await this.#giveUp(path);
     for (const { path, size } of files) this.#tell(path, size, size, !changed.has(path));
   }
@@ -372,7 +360,7 @@ class TreeSend {
     const seconds = Math.floor(mtime);
     const stamp = new Date(seconds * 1000).toISOString().replaceAll(/[-T:]|\..*/g, "");
     // `-d @` takes no fraction in busybox, and is unknown to POSIX.
-    const time = `{ touch -d @${mtime.toFixed(9)} ${file} || touch -d @${seconds} ${file} ` +
+    const time = `{ touch -d @${mtime.toFixed(6)} ${file} || touch -d @${seconds} ${file} ` +
       `|| TZ=UTC0 touch -t ${stamp.slice(0, 12)}.${stamp.slice(12)} ${file}; } 2>/dev/null`;
     if (!this.#options.preserve) return `${(mode & 0o111) !== 0 ? `chmod +x ${file} && ` : ""}${time}`;
     return `{ chown ${uid}:${gid} ${file} 2>/dev/null; chmod ${(mode & 0o7777).toString(8)} ${file}; } && ${time}`;
@@ -423,7 +411,7 @@ async function* packBatches(entries: AsyncIterable<PackedEntry>, precise: boolea
     size += 512 + entry.header.size;
     if (size >= BATCH) yield await pack();
   }
-  yield await pack();
+  if (batch.length > 0) yield await pack();
   yield END;
 }
 

@@ -64,5 +64,5 @@ export interface CopyEvent {
 
 /** Files from here on are copied one by one, and go on at the byte where they broke off; smaller ones are sent together. In bytes. */
 export const LARGE_FILE: number = 4 * 1024 * 1024;
-/** How much is sent together at most, in bytes of an archive: 16,384 empty files. */
+/** How much is sent together at most, in bytes: of content, and 512 for each entry. */
 export const WINDOW_BYTES: number = 8 * 1024 * 1024;
