@@ -16,4 +16,5 @@ export { orAbort } from "./or_abort.ts";
 export { pause } from "./pause.ts";
 export { ByteQueue, type ByteQueueOptions } from "./queue.ts";
 export { duplexPair } from "./pair.ts";
+export { Wakeup } from "./wakeup.ts";
 export { readRefusal } from "./refusal.ts";

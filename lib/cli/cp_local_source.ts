@@ -8,6 +8,7 @@ import {
   type FileSum,
   fromText,
   readArchive,
+  readContent,
   toText,
   type TreeEntry,
   type TreeSource,
@@ -180,7 +181,7 @@ async function* oddEntries(folder: string, name: string, odd: ReadonlySet<string
     const text = toText(first);
     if (text !== undefined && !odd.has(text)) continue;
     const { target, ...rest } = header;
-    const bytes = header.type === "file" ? await readWhole(content, header.size) : undefined;
+    const bytes = header.type === "file" ? await readContent(content) : undefined;
     const inside = (path: string) => name ? `${name}/${path}` : path;
     yield {
       ...rest,
@@ -191,14 +192,4 @@ async function* oddEntries(folder: string, name: string, odd: ReadonlySet<string
   }
   const { code } = await child.status;
   if (code !== 0) throw new Error(`tar could not read ${baseName(folder)}: exit code ${code}`);
-}
-
-async function readWhole(content: AsyncIterable<Uint8Array>, size: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(size);
-  let at = 0;
-  for await (const chunk of content) {
-    bytes.set(chunk, at);
-    at += chunk.length;
-  }
-  return bytes;
 }

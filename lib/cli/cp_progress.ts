@@ -97,7 +97,7 @@ export class Progress implements Disposable {
   [Symbol.dispose](): void {
     this.#active.clear();
     if (this.#mode === "bar" && this.#files > 0) {
-      this.#expected = 0;
+      this.#expected = 0; // Nothing is left.
       this.#draw();
       this.#drawn = 0;
     }
@@ -122,14 +122,14 @@ export class Progress implements Disposable {
   #draw(): void {
     this.#erase();
     const moving = [...this.#active].slice(0, BARS);
-    const rate = (this.#bytes + sum(this.#active.values())) / Math.max(this.#seconds, 0.001);
-    const lines = moving.map(([name, { bytes, size }]) => fileLine(name, bytes, size, rate));
     const total = this.#bytes + sum(this.#active.values());
+    const rate = total / Math.max(this.#seconds, 0.001);
+    const lines = moving.map(([name, { bytes, size }]) => fileLine(name, bytes, size, rate));
     lines.push([
       this.#files === 1 ? "1 file" : `${this.#files} files`,
       formatBytes(total) + (this.#expected ? ` of ${formatBytes(Math.max(total, this.#expected))}` : ""),
       `${formatBytes(rate)}/s`,
-      !this.#expected ? formatTime(this.#seconds) : `${timeLeft(this.#expected - total, rate)} left`,
+      this.#expected ? `${timeLeft(this.#expected - total, rate)} left` : formatTime(this.#seconds),
     ].join(", "));
     this.#write(lines.map((line) => `${line}\n`).join(""));
     this.#drawn = lines.length;

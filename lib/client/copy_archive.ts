@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { concat } from "../bytes/mod.ts";
 import { bytesOf, fromText } from "./copy_names.ts";
 import { CopyError } from "./copy_error.ts";
 import type { EntryType } from "./copy_tree.ts";
@@ -73,6 +74,12 @@ export async function* readArchive(archive: ReadableStream<Uint8Array>): AsyncGe
     await reader.cancel().catch(() => {}); // Its end, or what broke it, has been seen.
     await pumped;
   }
+}
+
+/** All of an entry's content. */
+export async function readContent(content: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const chunks = await Array.fromAsync(content);
+  return chunks.length === 1 ? chunks[0]! : concat(chunks);
 }
 
 /** What is used of `tar-stream`, which brings no types. */

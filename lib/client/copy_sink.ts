@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { messageOf } from "../bytes/mod.ts";
+import { messageOf, Wakeup } from "../bytes/mod.ts";
 import { type ArchiveHeader, packArchive, type PackedEntry } from "./copy_archive.ts";
 import { contentOf, readAll } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
@@ -93,7 +93,7 @@ class Window {
   readonly items: Item[] = [];
   #bytes = 0;
   #closed = false;
-  #next = Promise.withResolvers<void>();
+  readonly #changed = new Wakeup();
 
   /** Whether it holds as much as it may. */
   get full(): boolean {
@@ -109,18 +109,18 @@ class Window {
   add(item: Item): void {
     this.items.push(item);
     this.#bytes += 512 + (item.content?.length ?? 0);
-    this.#wake();
+    this.#changed.wake();
   }
 
   /** Nothing is added any more. */
   close(): void {
     this.#closed = true;
-    this.#wake();
+    this.#changed.wake();
   }
 
   /** Waits until nothing is added any more. */
   async whole(): Promise<void> {
-    while (!this.#closed) await this.#next.promise;
+    while (!this.#closed) await this.#changed.wait();
   }
 
   /** All entries, as they come. */
@@ -128,13 +128,8 @@ class Window {
     for (let i = 0;;) {
       while (i < this.items.length) yield this.items[i++]!;
       if (this.#closed) return;
-      await this.#next.promise;
+      await this.#changed.wait();
     }
-  }
-
-  #wake(): void {
-    this.#next.resolve();
-    this.#next = Promise.withResolvers();
   }
 }
 
@@ -148,7 +143,7 @@ class TreeSend {
   readonly #problems: string[] = [];
   /** What was not copied: what links to it cannot be either. */
   readonly #givenUp = new Set<string>();
-  readonly #running = new Map<Window, Promise<void>>();
+  readonly #running = new Set<Promise<void>>();
   #window: Window | undefined;
   #large = 0;
   #lists = 0;
@@ -195,7 +190,7 @@ class TreeSend {
       await this.#sent();
     } finally {
       this.#flush();
-      await Promise.all(this.#running.values());
+      await Promise.all(this.#running);
     }
     return this.#problems;
   }
@@ -227,13 +222,13 @@ class TreeSend {
 
   /** A window that is sent beside those that are on their way; waits while there are enough of them. */
   async #open(): Promise<Window> {
-    while (this.#running.size >= this.#options.jobs) await Promise.race(this.#running.values());
+    while (this.#running.size >= this.#options.jobs) await Promise.race(this.#running);
     if (this.#failed) throw this.#failed.error;
     const window = new Window();
-    const sending = this.#sendWindow(window)
+    const sending: Promise<void> = this.#sendWindow(window)
       .catch((error) => void (this.#failed ??= { error }))
-      .finally(() => this.#running.delete(window));
-    this.#running.set(window, sending);
+      .finally(() => this.#running.delete(sending));
+    this.#running.add(sending);
     return window;
   }
 
@@ -246,7 +241,7 @@ class TreeSend {
   /** Waits until everything so far is where it should be. */
   async #sent(): Promise<void> {
     this.#flush();
-    await Promise.all(this.#running.values());
+    await Promise.all(this.#running);
     if (this.#failed) throw this.#failed.error;
   }
 

@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { concat } from "../bytes/mod.ts";
-import { readArchive } from "./copy_archive.ts";
+import { readArchive, readContent } from "./copy_archive.ts";
 import { FileCheck } from "./copy_check.ts";
 import type { Content } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
@@ -159,10 +158,6 @@ function once(content: AsyncIterable<Uint8Array>, size: number): Content {
     size,
     once: true,
     open: () => ReadableStream.from(content),
-    bytes: async () => {
-      const chunks: Uint8Array[] = [];
-      for await (const chunk of content) chunks.push(chunk);
-      return chunks.length === 1 ? chunks[0]! : concat(chunks);
-    },
+    bytes: () => readContent(content),
   };
 }

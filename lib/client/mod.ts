@@ -11,7 +11,14 @@ export {
   type RequestEvent,
   type RequestOptions,
 } from "./cluster.ts";
-export { type ArchiveEntry, type ArchiveHeader, packArchive, type PackedEntry, readArchive } from "./copy_archive.ts";
+export {
+  type ArchiveEntry,
+  type ArchiveHeader,
+  packArchive,
+  type PackedEntry,
+  readArchive,
+  readContent,
+} from "./copy_archive.ts";
 export type { SegmentDigest } from "./copy_check.ts";
 export { type Content, contentOf, readAll, type UploadSource } from "./copy_content.ts";
 export type { Digest, SumTool } from "./copy_digest.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Wakeup } from "./wakeup.ts";
+import { Wakeup } from "../bytes/mod.ts";
 
 /** A line, or a part of one that is very long. */
 export interface LogEntry {

@@ -3,10 +3,10 @@
  *
  * @module
  */
+import { Wakeup } from "../bytes/mod.ts";
 import { DEFAULT_GRACE, type PodBody, podBody } from "./objects.ts";
 import { type HostPod, Pod } from "./pods.ts";
 import { StatusError } from "./status_error.ts";
-import { Wakeup } from "./wakeup.ts";
 
 /** A change of one pod. */
 export interface PodChange {

@@ -31,15 +31,16 @@ const WAYS: readonly Way[] = [
   { server: "default", wire: "spdy" },
 ];
 
+function connect(cluster: Ground, { server, wire }: Way): Promise<Cluster> {
+  const access = { kubeconfig: cluster.kubeconfig(server), viaUnixSocket: cluster.socket(server) };
+  return Cluster.fromKubeconfig({ ...access, wire });
+}
+
 /** By the module. */
-async function byModule(cluster: Ground, { server, wire }: Way, pod: TestPod): Promise<void> {
+async function byModule(cluster: Ground, way: Way, pod: TestPod): Promise<void> {
   const { bytes, sum } = await input();
   const notices: string[] = [];
-  await using api = await Cluster.fromKubeconfig({
-    kubeconfig: cluster.kubeconfig(server),
-    viaUnixSocket: cluster.socket(server),
-    wire,
-  });
+  await using api = await connect(cluster, way);
   const command = api.pod(pod.name).exec(COMMAND, { stdin: "piped", onNotice: (text) => notices.push(text) });
   await using process = await command.spawn();
   const [, output, { code }] = await Promise.all([
@@ -89,11 +90,7 @@ Deno.test("exec over SPDY gives a reader that stops for over a minute everything
   await cluster.withPod({ node: "node1" }, async (pod) => {
     const servers: ServerName[] = ["default", "old"];
     const outcomes = await Promise.all(servers.map(async (server) => {
-      await using api = await Cluster.fromKubeconfig({
-        kubeconfig: cluster.kubeconfig(server),
-        viaUnixSocket: cluster.socket(server),
-        wire: "spdy",
-      });
+      await using api = await connect(cluster, { server, wire: "spdy" });
       const script = `head -c ${SIZE} /dev/zero; echo end; exit 3`;
       const before = Deno.memoryUsage();
       await using process = await api.pod(pod.name).exec(["sh", "-c", script]).spawn();
@@ -118,18 +115,14 @@ Deno.test("exec keeps the output of a command that ended long ago for a reader t
   const cluster = await ground();
   await cluster.withPod({ node: "node1" }, async (pod) => {
     const ways: readonly Way[] = [...WAYS, { server: "old", wire: "spdy" }];
-    const outcomes = await Promise.all(ways.map(async ({ server, wire }) => {
-      await using api = await Cluster.fromKubeconfig({
-        kubeconfig: cluster.kubeconfig(server),
-        viaUnixSocket: cluster.socket(server),
-        wire,
-      });
+    const outcomes = await Promise.all(ways.map(async (way) => {
+      await using api = await connect(cluster, way);
       const script = `head -c ${OUTPUT} /dev/zero; exit 3`;
       await using process = await api.pod(pod.name).exec(["sh", "-c", script]).spawn();
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
       let size = 0;
       for await (const chunk of process.stdout) size += chunk.length;
-      return { server, wire, size, code: (await process.status).code };
+      return { ...way, size, code: (await process.status).code };
     }));
     assertEquals(outcomes, ways.map((way) => ({ ...way, size: OUTPUT, code: 3 })));
   });
