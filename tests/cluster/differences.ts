@@ -40,14 +40,6 @@ export const DIFFERENCES: readonly Difference[] = [
     },
   },
   {
-    args: /^exec -i one -- true$/,
-    reason: "podwire says how much input was left; whether the command ends before it has been sent is a race",
-    stderr: {
-      kubectl: /^$/,
-      podwire: /^(note: the command ended before its input did: 0 bytes were sent, at least 17 were left\n)?$/,
-    },
-  },
-  {
     args: /^attach -i /,
     reason:
       "the container runtime ends an attach with its stdin: whether the last output still comes is a race, for both",

@@ -119,6 +119,15 @@ interface Ended {
   readonly stderr: string;
 }
 
+/** Signals a child; one that has ended by itself tells by its output and exit code why. */
+function kill(child: Deno.ChildProcess, signal: Deno.Signal): void {
+  try {
+    child.kill(signal);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+  }
+}
+
 /** Runs one port-forward: waits for its ports, fetches, ends it. */
 async function run(
   cluster: Ground,
@@ -139,7 +148,7 @@ async function run(
   let late = false;
   const timer = setTimeout(() => {
     late = true;
-    child.kill("SIGKILL");
+    kill(child, "SIGKILL");
   }, 60_000);
   const stderr = new Response(child.stderr).text();
   let stdout = "";
@@ -161,7 +170,7 @@ async function run(
         assertEquals(page, ends ? "" : "hello\n", `${url}, ${stdout}`);
       }
       await readUntil(() => lines("Handling connection") >= visit.length);
-      if (!over && (!ends || !isKubectl)) child.kill(signal);
+      if (!over && (!ends || !isKubectl)) kill(child, signal);
     }
     await readUntil(() => false);
     const { code } = await child.status;
