@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { concat } from "../bytes/mod.ts";
+import { concat, Wakeup } from "../bytes/mod.ts";
 import { bytesOf, fromText } from "./copy_names.ts";
 import { CopyError } from "./copy_error.ts";
 import type { EntryType } from "./copy_tree.ts";
@@ -34,40 +34,91 @@ export interface ArchiveHeader {
 export interface ArchiveEntry {
   /** What the archive says of it. */
   readonly header: ArchiveHeader;
-  /** Its content, once. */
-  readonly content: AsyncIterable<Uint8Array>;
+  /** Its content, once; of a small file what has been read of it already. */
+  readonly content: readonly Uint8Array[] | AsyncIterable<Uint8Array>;
 }
 
 /** How much of an archive may wait for its reader, in bytes. */
 const READ_AHEAD = 256 * 1024;
 
-/** Reads an archive. What is not read of an entry is skipped. */
+/** Content up to this size, in bytes, is gathered as it comes: to iterate over it takes longer than to copy it. */
+const SMALL = 16 * 1024;
+
+/** The longest header, in bytes: Linux' paths end at 4 KiB. The library holds all of one in memory. */
+const MAX_LONG_HEADER = 1024 * 1024;
+
+/**
+ * Reads an archive. What is not read of an entry is skipped.
+ *
+ * @throws {CopyError} If it holds a name that cannot be read, or a header that is longer than any name.
+ */
 export async function* readArchive(archive: ReadableStream<Uint8Array>): AsyncGenerator<ArchiveEntry> {
   const { default: tar } = await import("tar-stream") as unknown as TarStream;
   const extract = tar.extract({ filenameEncoding: "latin1", highWaterMark: READ_AHEAD });
   const reader = archive.getReader();
-  let wake = () => {};
+  const [drained, offered] = [new Wakeup(), new Wakeup()];
+  const ready: ArchiveEntry[] = [];
+  let ahead = 0;
+  let goOn = () => {};
+  let sinceEntry = 0;
   let gone = false;
-  extract.on("drain", () => wake());
+  let failure: Error | undefined;
+  const offer = (entry: ArchiveEntry, next: () => void) => {
+    ready.push(entry);
+    ahead += 512 + entry.header.size;
+    if (ahead < READ_AHEAD) queueMicrotask(next);
+    else goOn = next;
+    offered.wake();
+  };
+  extract.on("entry", (headers, stream, next) => {
+    stream.on("error", () => {}); // The archive has the same.
+    try {
+      const header = readHeader(headers);
+      sinceEntry = -header.size;
+      if (header.type === "file" && header.size > SMALL) return offer({ header, content: stream }, next);
+      const content: Uint8Array[] = [];
+      stream.on("data", (chunk) => void content.push(chunk));
+      if (header.type !== "file") offer({ header, content }, next);
+      else stream.on("end", () => offer({ header, content }, next));
+    } catch (error) {
+      extract.destroy(error as Error);
+    }
+  });
+  extract.on("drain", () => drained.wake());
+  extract.on("error", (error) => failure = error);
   extract.on("close", () => {
     gone = true; // Nothing drains any more.
-    wake();
+    drained.wake();
+    offered.wake();
   });
   const pumped = (async () => {
     try {
       while (!gone) {
         const { done, value } = await reader.read();
         if (done) return extract.end();
-        if (!extract.write(value) && !gone) await new Promise<void>((resolve) => wake = resolve);
+        sinceEntry += value.length;
+        if (sinceEntry > MAX_LONG_HEADER) throw new CopyError("tar contents corrupted: a header of more than 1 MiB");
+        if (!extract.write(value) && !gone) await drained.wait();
       }
     } catch (error) {
       extract.destroy(error as Error);
     }
   })();
   try {
-    for await (const entry of extract) {
-      yield { header: readHeader(entry.header), content: entry };
-      entry.resume();
+    for (;;) {
+      const entry = ready.shift();
+      if (entry) {
+        yield entry;
+        if (!Array.isArray(entry.content)) (entry.content as EntryStream).resume();
+      } else if (gone) {
+        if (failure) throw failure;
+        return;
+      } else {
+        ahead = 0;
+        goOn();
+        goOn = () => {};
+        await offered.wait();
+      }
     }
   } finally {
     extract.destroy();
@@ -77,8 +128,8 @@ export async function* readArchive(archive: ReadableStream<Uint8Array>): AsyncGe
 }
 
 /** All of an entry's content. */
-export async function readContent(content: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
-  const chunks = await Array.fromAsync(content);
+export async function readContent(content: ArchiveEntry["content"]): Promise<Uint8Array> {
+  const chunks = Array.isArray(content) ? content : await Array.fromAsync(content);
   return chunks.length === 1 ? chunks[0]! : concat(chunks);
 }
 
@@ -87,11 +138,19 @@ interface TarStream {
   readonly default: { extract(options: { filenameEncoding: string; highWaterMark: number }): Extract };
 }
 
-interface Extract extends AsyncIterable<AsyncIterable<Uint8Array> & { readonly header: Headers; resume(): void }> {
+interface Extract {
   write(data: Uint8Array): boolean;
   end(): void;
   destroy(error?: Error): void;
   on(event: "drain" | "close", listener: () => void): void;
+  on(event: "error", listener: (error: Error) => void): void;
+  on(event: "entry", listener: (headers: Headers, content: EntryStream, next: () => void) => void): void;
+}
+
+interface EntryStream extends AsyncIterable<Uint8Array> {
+  resume(): void;
+  on(event: "data", listener: (chunk: Uint8Array) => void): void;
+  on(event: "end" | "error", listener: () => void): void;
 }
 
 interface Headers {

@@ -10,9 +10,14 @@ import { baseOf, folderOf, fromText } from "./copy_names.ts";
 import { type CopyPlace, retriesOf, toolError } from "./copy_shell.ts";
 import type { RemoteProcess } from "./remote_command.ts";
 
-/** `$1` the folder, `$2` what to pack, `$3` the first byte, from 1 on. `tar`'s exit code comes last on stderr: a pipe hides it. */
-const PACK = `pack() { tar cf - -C "$1" -- "$2"; echo "podwire-tar $?" >&3; }
-{ if [ "$3" = 1 ]; then pack "$1" "$2"; else pack "$1" "$2" | tail -c "+$3"; fi; } 3>&2`;
+/**
+ * `$1` the folder, `$2` what to pack, `$3` the first byte, from 1 on. `tar`'s exit code comes last on stderr: a pipe hides it.
+ * busybox's `tar` writes every header and every small file by itself: `dd` gathers them, or each would be a message of its own on
+ * the whole way.
+ */
+const PACK = `tarred() { tar cf - -C "$1" -- "$2"; echo "podwire-tar $?" >&3; }
+pack() { if [ "$3" = 1 ]; then tarred "$1" "$2"; else tarred "$1" "$2" | tail -c "+$3"; fi; }
+if command -v dd >/dev/null 2>&1; then pack "$@" | dd ibs=32768 obs=65536 2>/dev/null; else pack "$@"; fi 3>&2`;
 
 /** Whether an archive is whole: it ends with two empty blocks, and is made of blocks. */
 class EndBlocks {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { readArchive, readContent } from "./copy_archive.ts";
+import { type ArchiveEntry, readArchive, readContent } from "./copy_archive.ts";
 import { FileCheck } from "./copy_check.ts";
 import type { Content } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
@@ -153,7 +153,7 @@ function insideOf(prefix: string, name: string): string {
 }
 
 /** Content of an archive: it comes by once. */
-function once(content: AsyncIterable<Uint8Array>, size: number): Content {
+function once(content: ArchiveEntry["content"], size: number): Content {
   return {
     size,
     once: true,
