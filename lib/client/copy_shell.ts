@@ -55,13 +55,19 @@ export interface ContainerTools {
 const MARK = "podwire-done";
 
 /** Looks for programs; says what `tar` and `dd` are. */
-const PROBE = `for t in tar sha256sum cksum wc tail dd cat mv cp rm mkdir chmod chown touch ln; do
+const PROBE = `for t in tar sha256sum cksum wc dd; do
 command -v "$t" >/dev/null 2>&1 && printf '%s\\n' "$t"; done
 case "$(tar --version 2>&1)" in *GNU*) echo gnu-tar;; esac
 case "$(dd --version 2>&1)" in *coreutils*) echo gnu-dd;; esac
 :`;
 
-/** Puts what was staged in place; see {@linkcode ContainerShell.commit}. */
+/** What {@linkcode ContainerShell.commit} ends with if something is neither what it was nor what it should be. */
+const DAMAGED = 3;
+
+/**
+ * Puts what was staged in place; see {@linkcode ContainerShell.commit}. `podwire_merge STAGED DESTINATION [root]` may run again
+ * after it broke: what has been moved is there no more.
+ */
 const MERGE = `podwire_there() { [ -e "$1" ] || [ -L "$1" ]; }
 podwire_fresh() {
 podwire_d=$1; shift
@@ -71,21 +77,24 @@ for podwire_e in "$@"; do if podwire_there "$podwire_e"; then mv -f "$podwire_e"
 }
 podwire_merge() {
 podwire_there "$1" || return 0
+if [ -L "$2" ] && { [ -z "$3" ] || [ ! -d "$1" ] || [ -L "$1" ] || [ ! -d "$2" ]; }; then rm -f "$2" || return 1; fi
 if [ -d "$1" ] && [ ! -L "$1" ]; then
 if [ -d "$2" ]; then
 for podwire_e in "$1"/* "$1"/.[!.]* "$1"/..?*; do
-if podwire_there "$2/\${podwire_e##*/}"; then podwire_merge "$podwire_e" "$2/\${podwire_e##*/}" || return 1; fi
+if podwire_there "$2/\${podwire_e##*/}"; then podwire_merge "$podwire_e" "$2/\${podwire_e##*/}" || return; fi
 done
 podwire_fresh "$2" "$1"/* && podwire_fresh "$2" "$1"/.[!.]* && podwire_fresh "$2" "$1"/..?* && rmdir "$1"
 return
 fi
 if podwire_there "$2"; then printf '%s: Not a directory\\n' "$2" >&2; return 1; fi
 else
-if [ -d "$2" ] && [ ! -L "$2" ]; then printf '%s: Is a directory\\n' "$2" >&2; return 1; fi
-if [ -f "$1" ] && [ ! -L "$1" ] && [ -f "$2" ] && [ ! -L "$2" ]; then
+if [ -d "$2" ]; then printf '%s: Is a directory\\n' "$2" >&2; return 1; fi
+if [ -f "$1" ] && [ ! -L "$1" ] && [ -f "$2" ]; then
 cp $podwire_keep "$1" "$2" 2>/dev/null && rm -f "$1" && return 0
+mv -f "$1" "$2" && return 0
+[ -w "$2" ] && return ${DAMAGED}
+return 1
 fi
-if [ -L "$2" ]; then rm -f "$2" || return 1; fi
 fi
 mv -f "$1" "$2"
 }
@@ -173,9 +182,8 @@ export class ContainerShell {
   async sums(paths: readonly string[]): Promise<Map<string, string>> {
     const { sum } = this;
     const sums = new Map<string, string>();
-    // `sha256sum` writes such names otherwise than they are, or on two lines.
-    const odd = paths.filter((path) => /[\n\\]/.test(path));
-    const plain = paths.filter((path) => !/[\n\\]/.test(path));
+    const odd = paths.filter((path) => ESCAPED.test(path));
+    const plain = paths.filter((path) => !ESCAPED.test(path));
     for (let at = 0; at < plain.length; at += SUM_BATCH) {
       const batch = plain.slice(at, at + SUM_BATCH);
       const { stdout } = await this.run(`${command(sum)} ${batch.map(quote).join(" ")}`);
@@ -222,15 +230,28 @@ export class ContainerShell {
   }
 
   /**
-   * Puts `staged` at `destination`. What is not there yet is renamed; a file that is there is rewritten in place, so that it
-   * keeps its inode, and where that fails (disk full, a program that runs) replaced by the staged one as a whole. Folders
-   * that are there keep what they have. Links are replaced, not followed.
+   * Puts `tree` of the folder `stage` at `destination`. What is not there yet is renamed; a file that is there is rewritten in
+   * place, so that it keeps its inode, and where that fails (disk full, a program that runs) replaced by the staged one as a
+   * whole. Folders that are there keep what they have. Links are replaced, not followed, but for `destination` itself.
    *
    * @param keep Whether a rewritten file gets the mode, owner and times of the staged one.
+   * @throws {CopyError} With `staged`, if a file could be neither rewritten nor replaced: it may be cut by then.
    */
-  async commit(staged: string, destination: string, keep: boolean): Promise<void> {
-    const script = `${MERGE}podwire_keep=${keep ? "-p" : ""}\npodwire_merge ${quote(staged)} ${quote(destination)}`;
-    await this.must(script);
+  async commit(stage: string, destination: string, keep: boolean): Promise<void> {
+    // A tree that is not there has been moved, unless all of the stage is gone: then this is another container by now.
+    const { code, stderr } = await this.run(
+      `${MERGE}podwire_keep=${keep ? "-p" : ""}
+if [ -d ${quote(stage)} ]; then podwire_merge ${quote(`${stage}/tree`)} ${quote(destination)} root
+else printf 'what was staged in %s is gone\\n' ${quote(stage)} >&2; (exit 1); fi`,
+    );
+    if (code === 0) return;
+    const why = toolError(stderr, code);
+    if (code !== DAMAGED) throw new CopyError(why, { code });
+    const staged = showName(stage);
+    throw new CopyError(`${why}\nIt may be damaged; what should be there lies in ${staged} of the container`, {
+      code: 1,
+      staged,
+    });
   }
 
   /** Waits until a process of an exec that broke is gone: it must not write any more. */
@@ -269,6 +290,9 @@ if [ "$podwire_i" -gt 100 ]; then kill -9 ${pid}; break; fi; sleep 0.1 2>/dev/nu
 
 /** What `dd` reads at once, in bytes. */
 const BLOCK = 65536;
+
+/** In names that `sha256sum` writes otherwise than they are, or on two lines. */
+export const ESCAPED: RegExp = /[\n\r\\]/;
 
 /** Names to one call of a checksum program: with names of 100 bytes far below what Linux takes for arguments. */
 const SUM_BATCH = 500;

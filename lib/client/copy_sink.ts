@@ -13,7 +13,7 @@ import { contentOf, readAll } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
 import { bytesOf, folderOf, fromText, joinPath, quote, showName } from "./copy_names.ts";
 import { pour, sendFile } from "./copy_send.ts";
-import { type ContainerShell, type CopyPlace, retriesOf, toolError } from "./copy_shell.ts";
+import { ContainerShell, type CopyPlace, ESCAPED, retriesOf, toolError } from "./copy_shell.ts";
 import {
   type CopyEvent,
   type FileSum,
@@ -58,9 +58,9 @@ export async function sendTree(
   let problems: string[];
   try {
     problems = await new TreeSend(place, shell, source, stage, options).run();
-    await shell.commit(`${name}/tree`, fromText(destination), options.preserve);
+    await shell.commit(name, fromText(destination), options.preserve);
   } catch (error) {
-    await clean(shell, name, error);
+    if (!(error instanceof CopyError && error.staged)) await clean(place, shell, name, error);
     throw error;
   }
   await shell.run(`rm -rf ${quote(name)}`);
@@ -68,9 +68,17 @@ export async function sendTree(
 }
 
 /** Removes what was staged after a failure; where that cannot be, says where it lies. */
-async function clean(shell: ContainerShell, stage: string, error: unknown): Promise<void> {
+async function clean(place: CopyPlace, shell: ContainerShell, stage: string, error: unknown): Promise<void> {
+  // What still writes there ends with its connection.
+  const remove = `rm -rf ${quote(stage)} 2>/dev/null || { sleep 1; rm -rf ${quote(stage)}; }`;
   try {
-    await shell.run(`rm -rf ${quote(stage)}`);
+    if (!place.signal?.aborted) return void await shell.must(remove);
+    const other = await ContainerShell.open({ ...place, retries: 0, signal: AbortSignal.timeout(CLEAN_TIMEOUT) });
+    try {
+      await other.must(remove);
+    } finally {
+      other.close();
+    }
   } catch {
     const why = messageOf(error);
     throw new CopyError(`${why}\nWhat had arrived lies in ${showName(stage)} of the container`, {
@@ -79,6 +87,9 @@ async function clean(shell: ContainerShell, stage: string, error: unknown): Prom
     });
   }
 }
+
+/** How long a copy that was aborted may take to remove what it has staged, in milliseconds. */
+const CLEAN_TIMEOUT = 5_000;
 
 /** A small entry that waits for its window. */
 interface Item {
@@ -143,6 +154,10 @@ class TreeSend {
   readonly #problems: string[] = [];
   /** What was not copied: what links to it cannot be either. */
   readonly #givenUp = new Set<string>();
+  /** Folders, and whatever else something lies below. */
+  readonly #above = new Set<string>();
+  /** What has an owner that `tar` is not told. */
+  readonly #owned: TreeEntry[] = [];
   readonly #running = new Set<Promise<void>>();
   #window: Window | undefined;
   #large = 0;
@@ -161,20 +176,29 @@ class TreeSend {
   async run(): Promise<string[]> {
     const folders: TreeEntry[] = [];
     const links: TreeEntry[] = [];
+    const symlinks: TreeEntry[] = [];
     const hasTar = this.#shell.tools.has.has("tar");
     const turn = new Turn();
     try {
       for await (const entry of this.#source.entries()) {
         if (this.#failed) throw this.#failed.error;
         await turn.share();
+        this.#check(entry);
         if (entry.type === "other") {
           this.#problems.push(`${showName(entry.path)}: not a file, a folder or a link: not copied`);
         } // After what is in them: that changes their time, and may need a right that they do not give.
         else if (entry.type === "directory") folders.push(entry);
         else if (entry.type === "link") links.push(entry);
+        else if (entry.type === "symlink") symlinks.push(entry);
         else if (entry.type === "file" && (!hasTar || entry.size === undefined || entry.size >= LARGE_FILE)) {
           await this.#sendLarge(entry);
         } else await this.#add(entry);
+      }
+      await this.#sent();
+      // Nothing is written through a link: there is none before all files are there, and none that anything lies below.
+      for (const entry of symlinks) {
+        if (this.#above.has(entry.path)) throw corrupted(entry.path);
+        await this.#add(entry);
       }
       await this.#sent();
       for (const entry of links) {
@@ -188,6 +212,8 @@ class TreeSend {
         if (!this.#window) await this.#sent();
       }
       await this.#sent();
+      const owned = this.#owned.filter(({ path }) => !this.#givenUp.has(path));
+      await this.#runAll(owned.map((entry) => this.#metadata(entry, this.#staged(entry.path))));
     } finally {
       this.#flush();
       await Promise.all(this.#running);
@@ -195,16 +221,32 @@ class TreeSend {
     return this.#problems;
   }
 
+  /** Refuses names that lead out of the tree: they may come from a container that lies (CVE-2019-1002101 and its kin). */
+  #check({ path, type, target = "" }: TreeEntry): void {
+    for (const name of type === "link" ? [path, target] : [path]) {
+      if (name !== "" && name.split("/").some((part) => part === "" || part === "." || part === "..")) {
+        throw corrupted(name);
+      }
+    }
+    if (type === "directory") this.#above.add(path);
+    for (let above = path; above !== "";) {
+      above = above.slice(0, Math.max(0, above.lastIndexOf("/")));
+      if (this.#above.has(above)) break;
+      this.#above.add(above);
+    }
+  }
+
   async #add(entry: TreeEntry): Promise<void> {
     const { path, type, mode, mtime, uid, gid, target } = entry;
     const content = entry.content && await readAll(entry.content);
+    const fits = Math.max(uid, gid) <= MAX_ID || this.#shell.tools.gnuTar;
+    if (!fits && type !== "symlink") this.#owned.push(entry);
     const header = {
       name: stagedName(path),
       type,
       mode,
       mtime,
-      uid,
-      gid,
+      ...(fits ? { uid, gid } : { uid: 0, gid: 0 }),
       size: content?.length ?? 0,
       ...(target !== undefined && { target: type === "link" ? stagedName(target) : target }),
     };
@@ -309,22 +351,29 @@ class TreeSend {
 
   /** Without `tar`: folders and links by the shell. */
   async #makeLinks(items: AsyncIterable<Item> | Iterable<Item>): Promise<boolean> {
-    const script = (await Array.fromAsync(items)).map(({ header }) => {
+    const commands = (await Array.fromAsync(items)).map(({ header }) => {
       const name = joinPath(fromText(this.#stage), header.name);
-      const target = header.target ?? "";
-      if (header.type === "symlink") {
-        return `mkdir -p ${quote(folderOf(name))} && ln -s ${quote(target)} ${quote(name)} || exit_code=1`;
-      }
-      if (header.type === "link") {
-        const other = joinPath(fromText(this.#stage), target);
-        return `mkdir -p ${quote(folderOf(name))} && ln ${quote(other)} ${quote(name)} || exit_code=1`;
-      }
-      return `mkdir -p ${quote(name)} && ${this.#metadata(header, name)} || exit_code=1`;
+      const { type, target = "" } = header;
+      if (type === "symlink") return this.#makeLink("-s", target, name);
+      if (type === "link") return this.#makeLink("", joinPath(fromText(this.#stage), target), name);
+      return `mkdir -p ${quote(name)} && ${this.#metadata(header, name)}`;
     });
-    for (let at = 0; at < script.length; at += 100) {
-      await this.#shell.must(`exit_code=0\n${script.slice(at, at + 100).join("\n")}\n(exit "$exit_code")`);
-    }
+    await this.#runAll(commands);
     return false;
+  }
+
+  /** Runs commands by the shell, many at once; fails at the end if one of them has. */
+  async #runAll(commands: readonly string[]): Promise<void> {
+    for (let at = 0; at < commands.length; at += 100) {
+      const lines = commands.slice(at, at + 100).map((command) => `${command} || exit_code=1\n`);
+      await this.#shell.must(`exit_code=0\n${lines.join("")}(exit "$exit_code")`);
+    }
+  }
+
+  /** It may run twice: a link that is there is not gone into, but made anew. */
+  #makeLink(kind: "-s" | "", target: string, name: string): string {
+    const [folder, link] = [quote(folderOf(name)), quote(name)];
+    return `mkdir -p ${folder} && rm -f ${link} && ln ${kind} ${quote(target)} ${link}`;
   }
 
   /** Sends a file on its own. */
@@ -341,10 +390,10 @@ class TreeSend {
     const changed = await this.#source.changed([{ path, ...sent }]);
     if (changed.length > 0) return await this.#giveUp(path);
     const [from, to] = [fromText(place), this.#staged(path)];
-    // It may run twice: what has been moved then is there no more.
+    // It may run twice: what has been moved is there no more.
     await this.#shell.must(
-      `if [ -e ${quote(from)} ]; then mkdir -p ${quote(folderOf(to))} && ${this.#metadata(entry, from)} && ` +
-        `mv -f ${quote(from)} ${quote(to)}; fi`,
+      `[ ! -e ${quote(from)} ] && [ -f ${quote(to)} ] || { mkdir -p ${quote(folderOf(to))} && ` +
+        `${this.#metadata(entry, from)} && mv -f ${quote(from)} ${quote(to)}; }`,
     );
     this.#tell(path, sent.size, sent.size, true);
   }
@@ -375,6 +424,9 @@ class TreeSend {
     this.#options.onEvent?.({ path: showName(path), bytes, size, done });
   }
 }
+
+/** The highest number of an owner that fits into a header; above, GNU's `tar` reads an attribute that busybox' does not know. */
+const MAX_ID = 0o7777777;
 
 /** How often a container may have something else than what it was sent, with no break in between. */
 const MAX_WRONG = 3;
@@ -418,13 +470,17 @@ async function* withSums(items: AsyncIterable<Item> | Iterable<Item>, listName: 
     yield item;
     const { header: { name }, sum } = item;
     if (!sum) continue;
-    readable &&= !/[\n\\]/.test(name);
+    readable &&= !ESCAPED.test(name);
     lines.push(`${sum.sums[0]}  ${name}\n`);
   }
   if (!readable || lines.length === 0) return;
   const content = bytesOf(lines.join(""));
   const header = { mode: 0o600, mtime: 0, uid: 0, gid: 0, size: content.length };
   yield { header: { name: listName, type: "file", ...header }, content };
+}
+
+function corrupted(name: string): CopyError {
+  return new CopyError(`tar contents corrupted: ${JSON.stringify(showName(name))} leads out of what is copied`);
 }
 
 function stagedName(path: string): string {
