@@ -13,7 +13,7 @@ export interface Content {
   readonly sparse?: boolean;
   /** Whether it can be opened only once, at 0. */
   readonly once?: boolean;
-  /** Reads from `offset` on. Ends what was read before. */
+  /** Reads from `offset` on. What was opened before has been read to its end by then, or cancelled. */
   open(offset: number): ReadableStream<Uint8Array>;
   /** Reads all of it at once, instead. */
   bytes?(): Promise<Uint8Array>;
@@ -34,7 +34,7 @@ export function contentOf(source: UploadSource): Content {
 const KEPT = 32 * 1024 * 1024;
 
 /** A stream, which gives its bytes once: the last of them are kept, for those that are lost on the way. */
-class StreamContent implements Content {
+export class StreamContent implements Content {
   readonly size: number | undefined;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   #kept: Uint8Array[] = [];
@@ -44,9 +44,19 @@ class StreamContent implements Content {
   #turn = 0;
   #reading: Promise<boolean> | undefined;
 
+  /** The bytes of `stream`, which is locked from now on. */
   constructor(stream: ReadableStream<Uint8Array>, size?: number) {
     this.size = size;
     this.#reader = stream.getReader();
+  }
+
+  /** Cancels the stream, and lets go of it. */
+  async cancel(reason: unknown): Promise<void> {
+    try {
+      await this.#reader.cancel(reason);
+    } finally {
+      this.#reader.releaseLock();
+    }
   }
 
   open(offset: number): ReadableStream<Uint8Array> {

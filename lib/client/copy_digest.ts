@@ -11,7 +11,9 @@ export type SumTool = "sha256sum" | "cksum" | "wc";
 export interface Digest {
   /** Takes more bytes. */
   update(data: Uint8Array): void;
-  /** The checksum of all of them, as the program prints it; ends the digest. */
+  /** The checksum of what has come so far, as the program prints it. */
+  peek(): string;
+  /** The checksum of all of them; ends the digest. */
   finish(): string;
 }
 
@@ -32,7 +34,11 @@ export async function loadDigests(): Promise<Digests> {
     const { createHash } = await import("node:crypto");
     const sha256sum = () => {
       const hash = createHash("sha256");
-      return { update: (data: Uint8Array) => void hash.update(data), finish: () => hash.digest("hex") };
+      return {
+        update: (data: Uint8Array) => void hash.update(data),
+        peek: () => hash.copy().digest("hex"),
+        finish: () => hash.digest("hex"),
+      };
     };
     return { ...plain, sha256sum };
   } catch {
@@ -47,8 +53,12 @@ class Size implements Digest {
     this.#size += data.length;
   }
 
-  finish(): string {
+  peek(): string {
     return String(this.#size);
+  }
+
+  finish(): string {
+    return this.peek();
   }
 }
 
@@ -65,12 +75,18 @@ class Crc implements Digest {
     this.#size += data.length;
   }
 
-  finish(): string {
-    const size = this.#size;
+  peek(): string {
+    const [crc, size] = [this.#crc, this.#size];
     const length: number[] = [];
     for (let rest = size; rest > 0; rest = Math.floor(rest / 256)) length.push(rest % 256);
     this.update(Uint8Array.from(length));
-    return `${~this.#crc >>> 0} ${size}`;
+    const sum = `${~this.#crc >>> 0} ${size}`;
+    [this.#crc, this.#size] = [crc, size];
+    return sum;
+  }
+
+  finish(): string {
+    return this.peek();
   }
 }
 

@@ -4,8 +4,8 @@
  * @module
  */
 import { SegmentDigest } from "./copy_check.ts";
-import { contentOf, type UploadSource } from "./copy_content.ts";
-import type { SumTool } from "./copy_digest.ts";
+import { type Content, contentOf, StreamContent, type UploadSource } from "./copy_content.ts";
+import { loadDigests, type SumTool } from "./copy_digest.ts";
 import { CopyError } from "./copy_error.ts";
 import { packingOf, receiveArchive } from "./copy_receive.ts";
 import { ContainerShell, type CopyPlace } from "./copy_shell.ts";
@@ -28,7 +28,7 @@ export interface CopyOptions {
 
 /** How to upload a file. */
 export interface UploadOptions extends CopyOptions {
-  /** Its permissions. Default 0o644. */
+  /** Its permissions. Default: those of the file that is there, which keeps its owner too; 0o644 for a new one. */
   readonly mode?: number;
   /** When it was changed. Default: now. */
   readonly mtime?: Date;
@@ -66,16 +66,30 @@ export async function upload(
   pod: Pod,
   source: UploadSource,
   path: string,
-  { mode = 0o644, mtime = new Date(), ...options }: UploadOptions,
+  options: UploadOptions,
 ): Promise<Uploaded> {
-  const place = placeOf(pod, options);
   const content = contentOf(source);
+  try {
+    return await uploadContent(placeOf(pod, options), content, path, options);
+  } catch (error) {
+    // As `pipeTo` does; a stream that cannot be cancelled has broken by itself.
+    if (content instanceof StreamContent) await content.cancel(error).catch(() => {});
+    throw error;
+  }
+}
+
+async function uploadContent(
+  place: CopyPlace,
+  content: Content,
+  path: string,
+  { mode, mtime = new Date(), onProgress }: UploadOptions,
+): Promise<Uploaded> {
   const shell = await ContainerShell.open(place);
   try {
     const entry: TreeEntry = {
       path: "",
       type: "file",
-      mode,
+      mode: mode ?? 0o644,
       mtime: mtime.getTime() / 1000,
       uid: 0,
       gid: 0,
@@ -88,15 +102,21 @@ export async function upload(
       shell,
       {
         entries: () => ReadableStream.from([entry]),
-        changed: () => Promise.resolve([]),
+        changed: (files) => {
+          const wrong = files.find(({ size }) => size !== (content.size ?? size));
+          if (!wrong) return Promise.resolve([]);
+          const error = new CopyError(`${path}: ${wrong.size} bytes were read, and not ${content.size} as declared`);
+          return Promise.reject(error);
+        },
       },
       path,
       {
         preserve: true,
+        keep: { mode },
         jobs: 1,
         onEvent: ({ bytes }) => {
           size = bytes;
-          options.onProgress?.(bytes);
+          onProgress?.(bytes);
         },
       },
     );
@@ -108,11 +128,14 @@ export async function upload(
 
 /** See {@linkcode Pod.download}. */
 export async function download(pod: Pod, path: string, options: CopyOptions): Promise<Download> {
-  const place = placeOf(pod, options);
+  const over = new AbortController();
+  const signal = options.signal ? AbortSignal.any([options.signal, over.signal]) : over.signal;
+  const place = placeOf(pod, { ...options, signal });
   const shell = await ContainerShell.open(place);
   const source = new PodSource(place, shell, path);
   const entries = source.entries();
   const end = async () => {
+    over.abort(); // Whatever still waits for a connection waits no more.
     shell.close();
     await entries.return(undefined);
   };
@@ -157,9 +180,15 @@ export async function download(pod: Pod, path: string, options: CopyOptions): Pr
 }
 
 /** See {@linkcode Pod.tar}. */
-export function tar(pod: Pod, path: string, options: CopyOptions): ReadableStream<Uint8Array> {
+export async function tar(pod: Pod, path: string, options: CopyOptions): Promise<ReadableStream<Uint8Array>> {
   let failure: CopyError | undefined;
-  return receiveArchive(placeOf(pod, options), packingOf(path), (error) => failure = error).pipeThrough(
+  const { sha256sum, cksum } = await loadDigests();
+  const check = {
+    sum: sha256sum ? "sha256sum" : "cksum",
+    digest: (sha256sum ?? cksum)(),
+    filesChecked: false,
+  } as const;
+  return receiveArchive(placeOf(pod, options), packingOf(path), check, (error) => failure = error).pipeThrough(
     new TransformStream<Uint8Array, Uint8Array>({
       flush() {
         if (failure) throw failure;

@@ -1,22 +1,30 @@
 /**
- * A tar stream out of a container that goes on, after a break, at the byte where it stopped: `tar` writes the same archive of
- * the same files once more, and `tail` leaves out what has arrived. Where the files have changed in between, the checksums say so.
+ * A tar stream out of a container that goes on, after a break, at the byte where it stopped: `tar` packs the same files once
+ * more, and what has arrived is left out. That it is the same again is for a checksum of that part to say: files that have
+ * come, gone or grown in between would shift what follows.
  *
  * @module
  */
 import { DisconnectedError } from "../channels/mod.ts";
+import type { Digest, SumTool } from "./copy_digest.ts";
 import { CopyError } from "./copy_error.ts";
-import { baseOf, folderOf, fromText } from "./copy_names.ts";
-import { type CopyPlace, retriesOf, toolError } from "./copy_shell.ts";
+import { baseOf, bytesOf, byteString, folderOf, fromText } from "./copy_names.ts";
+import { type CopyPlace, readSum, retriesOf, sumCommand, toolError } from "./copy_shell.ts";
 import type { RemoteProcess } from "./remote_command.ts";
 
 /**
- * `$1` the folder, `$2` what to pack, `$3` the first byte, from 1 on. `tar`'s exit code comes last on stderr: a pipe hides it.
+ * `$1` the folder, `$2` what to pack, `$3` how many bytes to leave out, `$4` the program for their checksum, which comes first then,
+ * on a line of its own. `tar`'s exit code comes last on stderr: a pipe hides it.
  * busybox's `tar` writes every header and every small file by itself: `dd` gathers them, or each would be a message of its own on
  * the whole way.
  */
 const PACK = `tarred() { tar cf - -C "$1" -- "$2"; echo "podwire-tar $?" >&3; }
-pack() { if [ "$3" = 1 ]; then tarred "$1" "$2"; else tarred "$1" "$2" | tail -c "+$3"; fi; }
+first() { { dd bs=65536 count=$(($1 / 65536)) iflag=fullblock; dd bs=1 count=$(($1 % 65536)); } 2>/dev/null; }
+pack() {
+if [ "$3" = 0 ]; then tarred "$1" "$2"
+elif [ -z "$4" ]; then tarred "$1" "$2" | tail -c "+$(($3 + 1))"
+else tarred "$1" "$2" | { first "$3" | $4; cat; }; fi
+}
 if command -v dd >/dev/null 2>&1; then pack "$@" | dd ibs=32768 obs=65536 2>/dev/null; else pack "$@"; fi 3>&2`;
 
 /** Whether an archive is whole: it ends with two empty blocks, and is made of blocks. */
@@ -51,20 +59,44 @@ export function packingOf(path: string): Packing {
   return { folder: folderOf(path), base: base.startsWith("-") ? `./${base}` : base };
 }
 
+/** How what has arrived of an archive is compared with what `tar` packs after a break. */
+export interface ArchiveCheck {
+  /** The program for it in the container. */
+  readonly sum: SumTool;
+  /** A checksum of its kind, of nothing so far. */
+  readonly digest: Digest;
+  /** Whether the content of files is compared by who reads the archive: then a single file needs nothing here. */
+  readonly filesChecked: boolean;
+}
+
 /**
- * The archive of a file or folder in a container, as its own `tar` writes it. The stream errors if the archive is not whole.
+ * The archive of a file or folder in a container, as its own `tar` writes it. The stream errors if the archive is not whole, or
+ * is another one after a break.
  *
  * @param onFailure Is told if the archive is whole, but some files could not be read.
  */
 export function receiveArchive(
   place: CopyPlace,
   { folder, base }: Packing,
+  { sum, digest, filesChecked }: ArchiveCheck,
   onFailure: (error: CopyError) => void,
 ): ReadableStream<Uint8Array> {
   const end = new EndBlocks();
+  let sums: boolean | undefined;
   return receive(place, {
-    commandFrom: (start) => ["sh", "-c", PACK, "sh", folder, base, String(start + 1)],
-    take: (data) => end.add(data),
+    commandFrom: (start) => ["sh", "-c", PACK, "sh", folder, base, String(start), sums ? sumCommand(sum) : ""],
+    take(data) {
+      sums ??= !(filesChecked && isFile(data));
+      if (sums) digest.update(data);
+      end.add(data);
+    },
+    async admit(attempt) {
+      if (!sums || readSum(sum, await attempt.line())?.sum === digest.peek()) return;
+      throw new CopyError(
+        "cannot go on where the connection broke: what the container packs begins otherwise now. " +
+          "Files have come, gone or changed meanwhile: copy again",
+      );
+    },
     judge(text) {
       const found = /podwire-tar (\d+)\n$/.exec(text);
       // The runtime may lose the end of the output, and still give a status (k/k #60140).
@@ -78,6 +110,11 @@ export function receiveArchive(
       return undefined;
     },
   });
+}
+
+/** Whether an archive begins with a file (POSIX ustar: the type, at byte 156, is `0` or NUL). */
+function isFile(data: Uint8Array): boolean {
+  return data[156] === 0x30 || data[156] === 0;
 }
 
 /** What GNU's `tar` says, with exit code 1, of files that somebody writes to. */
@@ -105,21 +142,29 @@ interface Resumable {
   commandFrom(start: number): readonly string[];
   /** Is shown every byte once. */
   take(data: Uint8Array): void;
+  /** Is shown what comes after a break, to read what precedes the output; throws if that cannot go on. */
+  admit?(attempt: Attempt): Promise<void>;
   /** Whether the output was whole, by what the command said at its end; throws if that is no matter of connections. */
   judge(stderr: string, code: number): "broken" | undefined;
 }
 
 /** The output of a command, over as many attempts as it takes. */
-function receive(place: CopyPlace, { commandFrom, take, judge }: Resumable): ReadableStream<Uint8Array> {
-  const retries = retriesOf(place);
+function receive(place: CopyPlace, { commandFrom, take, admit, judge }: Resumable): ReadableStream<Uint8Array> {
+  const cancelled = new AbortController();
+  const signal = place.signal ? AbortSignal.any([place.signal, cancelled.signal]) : cancelled.signal;
+  const wanted = { ...place, signal };
+  const retries = retriesOf(wanted);
   let received = 0;
   let attempt: Attempt | undefined;
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
       for (;;) {
         try {
-          attempt ??= await Attempt.start(place, commandFrom(received));
-          const { done, value } = await attempt.reader.read();
+          if (!attempt) {
+            attempt = await Attempt.start(wanted, commandFrom(received));
+            if (received > 0) await admit?.(attempt);
+          }
+          const { done, value } = await attempt.read();
           if (!done) {
             received += value.length;
             take(value);
@@ -136,21 +181,20 @@ function receive(place: CopyPlace, { commandFrom, take, judge }: Resumable): Rea
         }
       }
     },
-    cancel() {
-      attempt?.process.close();
-    },
+    cancel: (reason) => cancelled.abort(reason),
   }, { highWaterMark: 0 });
 }
 
 /** One exec. */
 class Attempt {
   readonly process: RemoteProcess;
-  readonly reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #stderr: Promise<string>;
+  #rest: Uint8Array | undefined;
 
   private constructor(process: RemoteProcess) {
     this.process = process;
-    this.reader = process.stdout.getReader();
+    this.#reader = process.stdout.getReader();
     this.#stderr = new Response(process.stderr).text();
     this.#stderr.catch(() => {}); // Asked for at the end.
   }
@@ -159,6 +203,27 @@ class Attempt {
     return new Attempt(
       await pod.exec(command, { ...(container && { container }), ...(signal && { signal }) }).spawn(),
     );
+  }
+
+  /** The next of its output. */
+  async read(): Promise<ReadableStreamReadResult<Uint8Array>> {
+    const value = this.#rest;
+    if (!value) return await this.#reader.read();
+    this.#rest = undefined;
+    return { done: false, value };
+  }
+
+  /** The first line of its output, as a byte string. */
+  async line(): Promise<string> {
+    for (let text = "";;) {
+      const { done, value } = await this.read();
+      if (done) throw new DisconnectedError(text.length, 0);
+      text += byteString(value);
+      const end = text.indexOf("\n");
+      if (end < 0) continue;
+      if (end + 1 < text.length) this.#rest = bytesOf(text.slice(end + 1));
+      return text.slice(0, end);
+    }
   }
 
   async ended(): Promise<{ readonly stderr: string; readonly code: number }> {

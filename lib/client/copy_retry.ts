@@ -4,7 +4,7 @@
  * @module
  */
 import { DisconnectedError } from "../channels/mod.ts";
-import { DialError } from "../dial/mod.ts";
+import { DialError, HttpBreakError } from "../dial/mod.ts";
 import { UpgradeError } from "./errors.ts";
 
 /** The first wait and the longest, in milliseconds. */
@@ -66,8 +66,17 @@ export class Retries {
 /** Whether another attempt may fare better: the connection broke, or the server was not there or not able. */
 function isBreak(error: unknown): boolean {
   if (error instanceof UpgradeError) return error.code >= 500 || error.code === 429;
-  return error instanceof DisconnectedError || error instanceof DialError;
+  return [DisconnectedError, DialError, HttpBreakError].some((type) => error instanceof type) || isReset(error);
 }
+
+/** Whether the network broke a handshake: its own error, that of Node or Deno. */
+function isReset(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return RESETS.has(error.name) || ("code" in error && RESETS.has(error.code));
+}
+
+/** `UnexpectedEof` is Deno's for TLS that ended in the middle. */
+const RESETS: ReadonlySet<unknown> = new Set(["ECONNRESET", "ECONNABORTED", "EPIPE", "ETIMEDOUT", "UnexpectedEof"]);
 
 /** Resolves after `time` milliseconds, or rejects with the signal's reason. */
 function delay(time: number, signal: AbortSignal | undefined): Promise<void> {

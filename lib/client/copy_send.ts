@@ -61,7 +61,7 @@ export async function sendFile(
   };
   for (let offset = 0;;) {
     try {
-      await writeOnce(place, content.open(offset), path, { offset, sparse }, take);
+      await writeOnce(place, content, path, { offset, sparse }, take);
       break;
     } catch (error) {
       if (error instanceof ReadError) throw error.cause;
@@ -84,9 +84,10 @@ export async function sendFile(
 /** The local side failed: no reason to try again. */
 class ReadError extends Error {}
 
+/** One attempt. When it is over it reads and takes nothing any more: the next one starts from what it took. */
 async function writeOnce(
   { pod, container, signal }: CopyPlace,
-  data: ReadableStream<Uint8Array>,
+  content: Content,
   path: string,
   { offset, sparse }: { readonly offset: number; readonly sparse: boolean },
   take: (chunk: Uint8Array) => void,
@@ -96,9 +97,11 @@ async function writeOnce(
     ...(container && { container }),
     ...(signal && { signal }),
   }).spawn();
+  let poured: Promise<boolean> | undefined;
   try {
+    poured = pour(content.open(offset), child.stdin, take);
     const [written, stdout, stderr] = await Promise.all([
-      pour(data, child.stdin, take),
+      poured,
       new Response(child.stdout).text(),
       new Response(child.stderr).text(),
     ]);
@@ -107,10 +110,15 @@ async function writeOnce(
     if (!written || !stdout.endsWith("done\n")) throw new CopyError(`${path}: the container took no more bytes`);
   } finally {
     child.close();
+    await poured?.catch(() => {}); // Thrown already, unless something else was first.
   }
 }
 
-/** Writes everything, and shows each chunk to `take` first; `false` if the command took no more, which its status explains. */
+/**
+ * Writes everything, and shows each chunk to `take` first. When the sink breaks `data` is cancelled, though it may be idle.
+ *
+ * @returns `false` if the command took no more, which its status explains.
+ */
 export async function pour(
   data: ReadableStream<Uint8Array>,
   sink: WritableStream<Uint8Array>,
@@ -118,7 +126,8 @@ export async function pour(
 ): Promise<boolean> {
   const reader = data.getReader();
   const writer = sink.getWriter();
-  writer.closed.catch(() => {}); // A write says so too.
+  // A write says so too, but an idle source leads to none.
+  writer.closed.catch((error) => reader.cancel(error)).catch(() => {});
   try {
     for (;;) {
       const { done, value } = await read(reader, writer);
@@ -126,6 +135,7 @@ export async function pour(
       take(value);
       await writer.write(value);
     }
+    await writer.ready; // Throws if it is the command that ended, and not the data.
     await writer.close();
     return true;
   } catch (error) {
@@ -142,7 +152,8 @@ async function read(
   try {
     return await reader.read();
   } catch (cause) {
-    await writer.abort(cause).catch(() => {}); // Input that broke off is no end of input.
-    throw new ReadError("cannot read what is to be copied", { cause });
+    const error = new ReadError("cannot read what is to be copied", { cause });
+    await writer.abort(error).catch(() => {}); // Input that broke off is no end of input.
+    throw error;
   }
 }

@@ -90,7 +90,7 @@ if podwire_there "$2"; then printf '%s: Not a directory\\n' "$2" >&2; return 1; 
 else
 if [ -d "$2" ]; then printf '%s: Is a directory\\n' "$2" >&2; return 1; fi
 if [ -f "$1" ] && [ ! -L "$1" ] && [ -f "$2" ]; then
-cp $podwire_keep "$1" "$2" 2>/dev/null && rm -f "$1" && return 0
+podwire_rewrite "$1" "$2" && rm -f "$1" && return 0
 mv -f "$1" "$2" && return 0
 [ -w "$2" ] && return ${DAMAGED}
 return 1
@@ -111,6 +111,7 @@ export class ContainerShell {
   readonly #place: CopyPlace;
   readonly #retries: Retries;
   #session: ShellSession;
+  #closed = false;
   #last: Promise<unknown> = Promise.resolve();
 
   private constructor(place: CopyPlace, session: ShellSession, tools: ContainerTools, digests: Digests) {
@@ -133,7 +134,7 @@ export class ContainerShell {
     return await retries.run(async () => {
       const session = await ShellSession.open(place);
       try {
-        const found = (await session.run(PROBE)).stdout.split("\n");
+        const found = (await session.run(PROBE, place.signal)).stdout.split("\n");
         return new ContainerShell(place, session, readTools(new Set(found), digests), digests);
       } catch (error) {
         session.close();
@@ -146,9 +147,13 @@ export class ContainerShell {
    * Runs a script that does no harm if it runs twice; what it prints is held in memory. One at a time: others wait.
    */
   run(script: string): Promise<ShellOutput> {
-    const result = this.#last.then(() => this.#run(script));
-    this.#last = result.catch(() => {});
-    return result;
+    return this.#queue(script, this.#place, this.#retries);
+  }
+
+  /** As {@linkcode ContainerShell.run}, to its end, even if the copy is aborted meanwhile. */
+  runToEnd(script: string): Promise<ShellOutput> {
+    const place = { ...this.#place, signal: undefined };
+    return this.#queue(script, place, retriesOf(place));
   }
 
   /**
@@ -186,14 +191,14 @@ export class ContainerShell {
     const plain = paths.filter((path) => !ESCAPED.test(path));
     for (let at = 0; at < plain.length; at += SUM_BATCH) {
       const batch = plain.slice(at, at + SUM_BATCH);
-      const { stdout } = await this.run(`${command(sum)} ${batch.map(quote).join(" ")}`);
+      const { stdout } = await this.run(`${sumCommand(sum)} ${batch.map(quote).join(" ")}`);
       for (const line of stdout.split("\n")) {
         const read = readSum(sum, line);
         if (read) sums.set(read.name, read.sum);
       }
     }
     for (const path of odd) {
-      const { stdout } = await this.run(`${command(sum)} <${quote(path)}`);
+      const { stdout } = await this.run(`${sumCommand(sum)} <${quote(path)}`);
       const read = readSum(sum, stdout.split("\n")[0] ?? "");
       if (read) sums.set(path, read.sum);
     }
@@ -217,7 +222,7 @@ export class ContainerShell {
       ? `cat <${quote(path)}`
       : `dd bs=${BLOCK} skip=${index * blocks} count=${blocks} <${quote(path)} 2>/dev/null`;
     const start = length === undefined ? "" : ` | head -c ${length}`;
-    const { stdout } = await this.run(`${segment}${start} | ${command(sum)}`);
+    const { stdout } = await this.run(`${segment}${start} | ${sumCommand(sum)}`);
     return readSum(sum, stdout.split("\n")[0] ?? "")?.sum;
   }
 
@@ -234,13 +239,16 @@ export class ContainerShell {
    * place, so that it keeps its inode, and where that fails (disk full, a program that runs) replaced by the staged one as a
    * whole. Folders that are there keep what they have. Links are replaced, not followed, but for `destination` itself.
    *
-   * @param keep Whether a rewritten file gets the mode, owner and times of the staged one.
+   * @param keep Whether a file that is there keeps its owner and mode, or gets a certain mode; else it gets those of the staged one.
    * @throws {CopyError} With `staged`, if a file could be neither rewritten nor replaced: it may be cut by then.
    */
-  async commit(stage: string, destination: string, keep: boolean): Promise<void> {
+  async commit(stage: string, destination: string, keep?: { readonly mode?: number | undefined }): Promise<void> {
+    const chmod = keep?.mode === undefined ? ":" : `chmod ${keep.mode.toString(8)} "$2"`;
+    // Who may write into a file may not always set its time.
+    const rewrite = keep ? `cp "$1" "$2" && { touch -r "$1" "$2"; ${chmod}; }` : 'cp -p "$1" "$2"';
     // A tree that is not there has been moved, unless all of the stage is gone: then this is another container by now.
-    const { code, stderr } = await this.run(
-      `${MERGE}podwire_keep=${keep ? "-p" : ""}
+    const { code, stderr } = await this.runToEnd(
+      `${MERGE}podwire_rewrite() { { ${rewrite}; } 2>/dev/null; }
 if [ -d ${quote(stage)} ]; then podwire_merge ${quote(`${stage}/tree`)} ${quote(destination)} root
 else printf 'what was staged in %s is gone\\n' ${quote(stage)} >&2; (exit 1); fi`,
     );
@@ -265,24 +273,33 @@ if [ "$podwire_i" -gt 100 ]; then kill -9 ${pid}; break; fi; sleep 0.1 2>/dev/nu
 
   /** Ends it. */
   close(): void {
+    this.#closed = true;
     this.#session.close();
   }
 
-  async #run(script: string): Promise<ShellOutput> {
-    this.#place.signal?.throwIfAborted();
-    return await this.#retries.run(async () => {
+  #queue(script: string, place: CopyPlace, retries: Retries): Promise<ShellOutput> {
+    const result = this.#last.then(() => this.#run(script, place, retries));
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  async #run(script: string, place: CopyPlace, retries: Retries): Promise<ShellOutput> {
+    place.signal?.throwIfAborted();
+    return await retries.run(async () => {
+      if (this.#closed) throw new CopyError("the copy has ended");
       if (this.#session.broken) {
         const { pid } = this.#session;
         this.#session.close();
-        this.#session = await ShellSession.open(this.#place);
+        this.#session = await ShellSession.open(place);
         // What the last shell was told may still run.
         await this.#session.run(
           `podwire_i=0; while kill -0 ${pid} 2>/dev/null && [ "$podwire_i" -lt 600 ]; do ` +
             `podwire_i=$((podwire_i + 1)); sleep 0.1 2>/dev/null || sleep 1; done; :`,
+          place.signal,
         );
       }
-      const output = await this.#session.run(script);
-      this.#retries.progressed();
+      const output = await this.#session.run(script, place.signal);
+      retries.progressed();
       return output;
     });
   }
@@ -297,12 +314,13 @@ export const ESCAPED: RegExp = /[\n\r\\]/;
 /** Names to one call of a checksum program: with names of 100 bytes far below what Linux takes for arguments. */
 const SUM_BATCH = 500;
 
-function command(sum: SumTool): string {
+/** How a program for checksums is called. */
+export function sumCommand(sum: SumTool): string {
   return sum === "wc" ? "wc -c" : sum;
 }
 
 /** Reads a line of a checksum program; `undefined` if it is none. */
-function readSum(sum: SumTool, line: string): { readonly name: string; readonly sum: string } | undefined {
+export function readSum(sum: SumTool, line: string): { readonly name: string; readonly sum: string } | undefined {
   if (sum === "sha256sum") {
     const found = /^([0-9a-f]{64}) [ *](.*)$/.exec(line);
     return found ? { sum: found[1]!, name: found[2]! } : undefined;
@@ -342,12 +360,14 @@ class ShellSession {
   /** Whether nothing can be asked of it any more. */
   broken = false;
   readonly #process: RemoteProcess;
+  readonly #ending: AbortController;
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
   readonly #stdout: MarkedOutput;
   readonly #stderr: MarkedOutput;
 
-  private constructor(process: RemoteProcess) {
+  private constructor(process: RemoteProcess, ending: AbortController) {
     this.#process = process;
+    this.#ending = ending;
     this.#stdin = process.stdin.getWriter();
     this.#stdin.closed.catch(() => {}); // What reads the output learns of it.
     this.#stdout = new MarkedOutput(process.stdout);
@@ -355,22 +375,28 @@ class ShellSession {
   }
 
   static async open({ pod, container, signal }: CopyPlace): Promise<ShellSession> {
-    const options = { stdin: "piped", ...(container && { container }), ...(signal && { signal }) } as const;
-    const session = new ShellSession(await pod.exec(["sh"], options).spawn());
-    const { stdout } = await session.run("echo $$");
-    session.pid = stdout.trim();
-    return session;
+    const ending = new AbortController();
+    return await endOnAbort(ending, signal, async () => {
+      const options = { stdin: "piped", signal: ending.signal, ...(container && { container }) } as const;
+      const session = new ShellSession(await pod.exec(["sh"], options).spawn(), ending);
+      const { stdout } = await session.run("echo $$", undefined);
+      session.pid = stdout.trim();
+      return session;
+    });
   }
 
-  async run(script: string): Promise<ShellOutput> {
+  /** Runs a script; the session ends if the signal aborts before the script has ended. */
+  async run(script: string, signal: AbortSignal | undefined): Promise<ShellOutput> {
     try {
       // `{` on a line of its own: what follows is read whole before any of it runs.
       const text =
         `{\n${script}\n} </dev/null\npodwire_c=$?\nprintf '${MARK} %s\\n' "$podwire_c"; printf '${MARK}\\n' >&2\n`;
-      // The output says what went wrong, if the write does.
-      this.#stdin.write(bytesOf(text)).catch(() => {});
-      const [out, err] = await Promise.all([this.#stdout.next(), this.#stderr.next()]);
-      return { code: Number(out.mark), stdout: out.text, stderr: err.text };
+      return await endOnAbort(this.#ending, signal, async () => {
+        // The output says what went wrong, if the write does.
+        this.#stdin.write(bytesOf(text)).catch(() => {});
+        const [out, err] = await Promise.all([this.#stdout.next(), this.#stderr.next()]);
+        return { code: Number(out.mark), stdout: out.text, stderr: err.text };
+      });
     } catch (error) {
       this.broken = true;
       throw await this.#explain(error);
@@ -393,6 +419,21 @@ class ShellSession {
       if (!(cause instanceof RemoteCommandError)) return cause;
       return new CopyError(`cannot copy without a shell (sh) in the container. ${DEBUG_HINT}`, { cause });
     }
+  }
+}
+
+/** Does some work, and aborts `ending` if `signal` aborts before it is done. */
+async function endOnAbort<T>(
+  ending: AbortController,
+  signal: AbortSignal | undefined,
+  work: () => Promise<T>,
+): Promise<T> {
+  const end = () => ending.abort(signal?.reason);
+  signal?.addEventListener("abort", end, { once: true });
+  try {
+    return await work();
+  } finally {
+    signal?.removeEventListener("abort", end);
   }
 }
 

@@ -28,6 +28,8 @@ import { Turn } from "./copy_turn.ts";
 export interface SendOptions {
   /** Whether modes and owners are kept; times always are. */
   readonly preserve: boolean;
+  /** A file that is there keeps its owner and mode, or gets this mode: what is sent was no file before. */
+  readonly keep?: { readonly mode?: number | undefined };
   /** How many windows to send at once. */
   readonly jobs: number;
   /** Is told of every entry. */
@@ -58,12 +60,19 @@ export async function sendTree(
   let problems: string[];
   try {
     problems = await new TreeSend(place, shell, source, stage, options).run();
-    await shell.commit(name, fromText(destination), options.preserve);
   } catch (error) {
-    if (!(error instanceof CopyError && error.staged)) await clean(place, shell, name, error);
+    await clean(place, shell, name, error);
     throw error;
   }
-  await shell.run(`rm -rf ${quote(name)}`);
+  try {
+    await shell.commit(name, fromText(destination), options.preserve ? options.keep : options.keep ?? {});
+  } catch (error) {
+    // Who knows how far it came: what may be missing there is still here.
+    if (!(error instanceof CopyError)) throw stillStaged(name, error);
+    if (error.staged === undefined) await clean(place, shell, name, error);
+    throw error;
+  }
+  await shell.runToEnd(`rm -rf ${quote(name)}`);
   if (problems.length > 0) throw new CopyError(problems.join("\n"));
 }
 
@@ -80,12 +89,13 @@ async function clean(place: CopyPlace, shell: ContainerShell, stage: string, err
       other.close();
     }
   } catch {
-    const why = messageOf(error);
-    throw new CopyError(`${why}\nWhat had arrived lies in ${showName(stage)} of the container`, {
-      cause: error,
-      staged: showName(stage),
-    });
+    throw stillStaged(stage, error);
   }
+}
+
+function stillStaged(stage: string, cause: unknown): CopyError {
+  const staged = showName(stage);
+  return new CopyError(`${messageOf(cause)}\nWhat had arrived lies in ${staged} of the container`, { cause, staged });
 }
 
 /** How long a copy that was aborted may take to remove what it has staged, in milliseconds. */

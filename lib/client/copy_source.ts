@@ -40,7 +40,9 @@ export class PodSource implements TreeSource {
   async *#unpack(): AsyncGenerator<TreeEntry> {
     const packing = packingOf(this.#path);
     const prefix = fromText(packing.base);
-    const archive = receiveArchive(this.#place, packing, (error) => this.failure = error);
+    const { sum } = this.#shell;
+    const check = { sum, digest: this.#shell.digest(), filesChecked: true };
+    const archive = receiveArchive(this.#place, packing, check, (error) => this.failure = error);
     for await (const { header, content } of readArchive(archive)) {
       const { name, target, type, ...rest } = header;
       const path = insideOf(prefix, name);

@@ -152,11 +152,12 @@ export class Pod {
 
   /**
    * A tar archive of a file or folder, as the container's own `tar` writes it: its names start with the last part of `path`. The
-   * stream errors unless the archive is whole; after a break it goes on at the byte where it stopped.
+   * stream errors unless the archive is whole; after a break it goes on at the byte where it stopped, if what had come by then is
+   * what the container packs once more.
    */
   async tar(path: string, options: CopyOptions = {}): Promise<ReadableStream<Uint8Array>> {
     const { tar } = await import("./copy_pod.ts");
-    return tar(this, path, options);
+    return await tar(this, path, options);
   }
 
   get #path(): string {

@@ -180,7 +180,7 @@ export async function findUdpHelper(
   const found = helpers.find((helper) => helper.name === name);
   if (found) return found;
   throw new UdpForwardError(
-    `UDP needs a helper in the container, and pod ${pod.name} has none of them there: perl, python3, or dd with ` +
+    `UDP needs a helper in the container, and pod ${pod.name} has none of: perl, python3, or dd with ` +
       "socat, bash (with /dev/udp) or BusyBox's nc (with -u and -e). Install one, or name a container of the same pod " +
       "that has one: they share their ports",
   );

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Duplex } from "../bytes/mod.ts";
-import { HttpError } from "./errors.ts";
+import { HttpBreakError, HttpError } from "./errors.ts";
 
 /** How many bytes may still be taken. */
 export interface Budget {
@@ -59,7 +59,7 @@ export class BufferedReader {
       if (feed >= 0) return line.slice(0, line.endsWith("\r\n") ? -2 : -1);
       if (await this.#fill()) continue;
       if (line === "") return undefined;
-      throw new HttpError("the connection ended in the middle of a line");
+      throw new HttpBreakError("the connection ended in the middle of a line");
     }
   }
 

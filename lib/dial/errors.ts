@@ -44,6 +44,12 @@ export class HttpError extends PodwireError {
   override name = "HttpError";
 }
 
+/** The connection ended, or nothing more came of it in time, before an answer was whole: the next one may fare better. */
+export class HttpBreakError extends HttpError {
+  /** The class's name. */
+  override name = "HttpBreakError";
+}
+
 /** What a server answered instead of `101 Switching Protocols`. */
 export interface UpgradeRefusal {
   /** The HTTP status code. */

@@ -6,7 +6,7 @@
 import { type Duplex, hasToken, maskPath, MAX_DELAY, readRefusal } from "../bytes/mod.ts";
 import { BufferedReader } from "./buffered_reader.ts";
 import { LAST_CHUNK, toChunk } from "./chunk.ts";
-import { HttpError, UpgradeRefusedError } from "./errors.ts";
+import { HttpBreakError, HttpError, UpgradeRefusedError } from "./errors.ts";
 import { bodyReader } from "./http_body.ts";
 import { encodeRequest, type HttpRequest, isChunked, MAX_HEAD, readHead, type ResponseHead } from "./http_head.ts";
 
@@ -292,7 +292,7 @@ class Watch {
     const timeout = this.#bodyTimeout;
     if (timeout === undefined || this.#timer !== undefined) return await piece;
     this.#timer = setTimeout(() => {
-      this.fail(new HttpError(`the answer to ${this.#what} stopped: nothing more of it within ${timeout} ms`));
+      this.fail(new HttpBreakError(`the answer to ${this.#what} stopped: nothing more of it within ${timeout} ms`));
     }, Math.min(timeout, MAX_DELAY));
     try {
       return await piece;
@@ -303,7 +303,7 @@ class Watch {
 
   #startClock(): void {
     this.#timer = setTimeout(() => {
-      this.fail(new HttpError(`no answer to ${this.#what} within ${this.#timeout} ms`));
+      this.fail(new HttpBreakError(`no answer to ${this.#what} within ${this.#timeout} ms`));
     }, Math.min(this.#timeout, MAX_DELAY));
   }
 

@@ -4,7 +4,7 @@
  * @module
  */
 import type { BufferedReader } from "./buffered_reader.ts";
-import { HttpError } from "./errors.ts";
+import { HttpBreakError, HttpError } from "./errors.ts";
 import { MAX_HEAD, quote, readFields, type ResponseHead } from "./http_head.ts";
 
 /** The bytes of a body, one piece at a time. */
@@ -63,7 +63,7 @@ class FixedLength implements BodyReader {
     const piece = await this.#reader.piece(this.#left);
     if (!piece) {
       const got = this.#length - this.#left;
-      throw new HttpError(`the connection ended after ${got} of ${this.#length} bytes of the body`);
+      throw new HttpBreakError(`the connection ended after ${got} of ${this.#length} bytes of the body`);
     }
     this.#left -= piece.length;
     return piece;
@@ -90,7 +90,7 @@ class Chunked implements BodyReader {
       }
     }
     const piece = await this.#reader.piece(this.#left);
-    if (!piece) throw new HttpError(EARLY);
+    if (!piece) throw new HttpBreakError(EARLY);
     this.#left -= piece.length;
     return piece;
   }
@@ -109,7 +109,7 @@ class Chunked implements BodyReader {
 
   async #line(): Promise<string> {
     const line = await this.#reader.line({ limit: MAX_CHUNK_LINE, left: MAX_CHUNK_LINE });
-    if (line === undefined) throw new HttpError(EARLY);
+    if (line === undefined) throw new HttpBreakError(EARLY);
     return line;
   }
 }

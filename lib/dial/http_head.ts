@@ -5,7 +5,7 @@
  */
 import { concat, hasToken } from "../bytes/mod.ts";
 import type { Budget, BufferedReader } from "./buffered_reader.ts";
-import { HttpError } from "./errors.ts";
+import { HttpBreakError, HttpError } from "./errors.ts";
 
 /** A request. Header fields go out in the given order and spelling; names may repeat. */
 export interface HttpRequest {
@@ -83,7 +83,7 @@ export async function readHead(
   budget: Budget,
 ): Promise<{ readonly head: ResponseHead; readonly keepAlive: boolean }> {
   const line = await reader.line(budget);
-  if (line === undefined) throw new HttpError("the connection ended before an answer");
+  if (line === undefined) throw new HttpBreakError("the connection ended before an answer");
   const match = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?$/.exec(line);
   if (!match) throw new HttpError(`not an HTTP/1.1 answer: ${quote(line)}`);
   const { headers, lines } = await readFields(reader, budget);
@@ -107,7 +107,7 @@ export async function readFields(
   for (;;) {
     const line = await reader.line(budget);
     if (line === "") return { headers, lines };
-    if (line === undefined) throw new HttpError("the connection ended in the middle of the headers");
+    if (line === undefined) throw new HttpBreakError("the connection ended in the middle of the headers");
     const colon = line.indexOf(":");
     const name = line.slice(0, Math.max(colon, 0));
     if (!TOKEN.test(name)) throw new HttpError(`malformed header line ${quote(line)}`);

@@ -11,6 +11,7 @@ export {
   DialError,
   type DialErrorInit,
   type Hop,
+  HttpBreakError,
   HttpError,
   type UpgradeRefusal,
   UpgradeRefusedError,

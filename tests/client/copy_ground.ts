@@ -122,6 +122,12 @@ export class CuttingLink implements AsyncDisposable {
     return through;
   }
 
+  /** Cuts the connections that there are. */
+  cutAll(): void {
+    for (const conn of this.#open) conn.close();
+    this.#open.clear();
+  }
+
   async #run(): Promise<void> {
     const relays = new Set<Promise<void>>();
     for await (const near of this.#listener) {
@@ -156,8 +162,7 @@ export class CuttingLink implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listener.close();
-    for (const conn of this.#open) conn.close();
-    this.#open.clear();
+    this.cutAll();
     await this.#done.catch(() => {}); // A closed connection's relay.
   }
 }

@@ -1,6 +1,7 @@
 // Trees into containers: what a source must not do, what a break must not do, and what is left when something goes wrong.
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { ContainerFiles, contentOf, CopyError, type FileSum, type TreeEntry } from "../../lib/client/mod.ts";
+import { readArchive } from "../../lib/client/copy_archive.ts";
 import { CopyGround, noise, type Program, TOOLS } from "./copy_ground.ts";
 
 const LARGE = 5 << 20;
@@ -39,6 +40,13 @@ function symlink(path: string, target: string): TreeEntry {
 /** A program that fails if it gets certain arguments, else is this machine's own. */
 function failing(name: string, pattern: string, otherwise = "exit 1"): Program {
   return { name, script: `case "$*" in ${pattern}) ${otherwise};; esac\nexec /bin/${name} "$@"` };
+}
+
+/** Waits until there is a file. */
+async function appears(path: string): Promise<void> {
+  while (!await Deno.stat(path).then(() => true, () => false)) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
 }
 
 for (const [what, size] of [["small", 10], ["large", LARGE]] as const) {
@@ -116,16 +124,15 @@ Deno.test("links below a destination are replaced, and nothing is written where 
 Deno.test("a link that is made twice, as its answer was lost, is made in its own place", async () => {
   const ln = {
     name: "ln",
-    script: `/bin/ln "$@"; c=$?; cd "\${0%/bin/ln}"; echo "$@" >>made; while [ ! -e go ]; do /bin/sleep 0.01; done; exit $c`,
+    script:
+      `/bin/ln "$@"; c=$?; cd "\${0%/bin/ln}"; echo "$@" >>made; while [ ! -e go ]; do /bin/sleep 0.01; done; exit $c`,
   };
   await using ground = await CopyGround.start([...without("tar", "ln"), ln]);
   await Deno.mkdir(ground.path("live"));
   const copied = write(ground, [folder(""), symlink("link", ground.path("live"))], ground.path("to"));
   copied.catch(() => {}); // It is awaited below.
-  while (!await Deno.stat(`${ground.folder}/made`).then(() => true, () => false)) {
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  [ground.link.cuts, ground.link.after] = [1, 0];
+  await appears(`${ground.folder}/made`);
+  ground.link.cutAll();
   await Deno.writeTextFile(`${ground.folder}/go`, "");
   await copied;
   assertEquals((await Deno.readTextFile(`${ground.folder}/made`)).trim().split("\n").length, 2);
@@ -165,4 +172,93 @@ Deno.test("an owner whose number does not fit into a header is set by chown wher
   const { mode, mtime } = await Deno.stat(ground.path("to/f"));
   assertEquals([(mode ?? 0) & 0o777, mtime], [0o640, new Date(1e12)]);
   assertEquals((await Deno.stat(ground.path("to"))).mtime, new Date(1e12));
+});
+
+/** How many entries a stream of the tree, or of its archive, brings. */
+async function count(ground: CopyGround, way: "tar" | "files"): Promise<number> {
+  if (way === "tar") {
+    return (await Array.fromAsync(readArchive(await ground.pod.tar(ground.path("tree"))))).length;
+  }
+  using files = await ContainerFiles.open({ pod: ground.pod, retries: 3 });
+  return (await Array.fromAsync(files.read(ground.path("tree")).entries())).length;
+}
+
+Deno.test("an archive goes on after a break if it is the same again, and not if something has gone or grown", async () => {
+  // The second `tar` finds what `change` has made of the tree.
+  const script = `cd "\${0%/bin/tar}"
+if [ "$1" = cf ] && [ -e begun ] && [ -e change ]; then . ./change; fi
+[ "$1" = cf ] && : >begun
+exec /bin/tar "$@"`;
+  await using ground = await CopyGround.start([...without("tar"), { name: "tar", script }]);
+  await Deno.mkdir(ground.path("tree"));
+  for (let i = 0; i < 3000; i++) await Deno.symlink(`to-${i}`, ground.path(`tree/link-${i}`));
+  for (let i = 0; i < 500; i++) await Deno.writeTextFile(ground.path(`tree/file-${i}`), `${i}`);
+  for (
+    const [kind, change, same] of [["link", ":", true], ["link", "rm", false], ["file", "echo more >>", false]] as const
+  ) {
+    for (const way of ["tar", "files"] as const) {
+      // In the order of `tar`: what is in front has arrived when the link is cut.
+      await Deno.writeTextFile(
+        `${ground.folder}/change`,
+        `${change} pod/"$(/bin/tar cf - -C pod tree | /bin/tar tf - | /bin/grep -m 1 ${kind})"`,
+      );
+      [ground.link.cuts, ground.link.after] = [1, 1.5 * 1024 * 1024];
+      if (same) assertEquals(await count(ground, way), 3501, way);
+      else await assertRejects(() => count(ground, way), CopyError, "cannot go on where the connection broke");
+      assertEquals(ground.link.cuts, 0);
+      await Deno.remove(`${ground.folder}/begun`);
+    }
+  }
+});
+
+Deno.test("upload() leaves a file that is there its owner and mode, unless it is told another mode", async () => {
+  await using ground = await CopyGround.start();
+  const path = ground.path("file");
+  for (const size of [10, LARGE]) {
+    await Deno.writeTextFile(path, "old");
+    await Deno.chmod(path, 0o600);
+    const root = Deno.uid() === 0;
+    if (root) await Deno.chown(path, 999, 998);
+    const mtime = new Date("2001-02-03T04:05:06Z");
+    for (const [options, mode] of [[{}, 0o600], [{ mode: 0o640 }, 0o640], [{ mtime }, 0o640]] as const) {
+      await ground.pod.upload(new Blob([noise(size)]), path, options);
+      const info = await Deno.stat(path);
+      assertEquals([(info.mode ?? 0) & 0o777, info.size], [mode, size]);
+      if (root) assertEquals([info.uid, info.gid], [999, 998]);
+      if ("mtime" in options) assertEquals(info.mtime, mtime);
+    }
+    await Deno.remove(path);
+  }
+  await ground.pod.upload(new Blob(["new"]), path);
+  assertEquals(((await Deno.stat(path)).mode ?? 0) & 0o777, 0o644);
+});
+
+Deno.test("a copy that is aborted while it rewrites a file rewrites all of it", async () => {
+  const cp = {
+    name: "cp",
+    script: 'for last; do :; done; : >"$last"; cd "${0%/bin/cp}"; : >begun\n' +
+      'while [ ! -e go ]; do /bin/sleep 0.01; done; exec /bin/cp "$@"',
+  };
+  await using ground = await CopyGround.start([...without("cp"), cp]);
+  await Deno.writeTextFile(ground.path("file"), "old");
+  const controller = new AbortController();
+  const copied = ground.pod.upload(new Blob(["new"]), ground.path("file"), { signal: controller.signal });
+  await appears(`${ground.folder}/begun`);
+  controller.abort(new Error("enough"));
+  await Deno.writeTextFile(`${ground.folder}/go`, "");
+  await copied;
+  assertEquals(await Deno.readTextFile(ground.path("file")), "new");
+  assertEquals(await ground.names(), ["file"]);
+});
+
+Deno.test("a copy that breaks for good while it rewrites a file keeps the new content, and names it", async () => {
+  const cp = { name: "cp", script: 'for last; do :; done; : >"$last"; : >"${0%/bin/cp}/begun"; exec /bin/sleep 1000' };
+  await using ground = await CopyGround.start([...without("cp"), cp]);
+  await Deno.writeTextFile(ground.path("file"), "old");
+  const copied = ground.pod.upload(new Blob(["new"]), ground.path("file"), { retries: 0 });
+  copied.catch(() => {}); // It is awaited below.
+  await appears(`${ground.folder}/begun`);
+  ground.link.cutAll();
+  const { staged } = await assertRejects(() => copied, CopyError, "What had arrived lies in");
+  assertEquals(await Deno.readTextFile(`${staged}/tree`), "new");
 });
