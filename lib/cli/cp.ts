@@ -13,10 +13,12 @@ import {
   type CopyEvent,
   type Pod,
   refuseCompleted,
+  type SumTool,
   type TreeEntry,
   type TreeSource,
 } from "../client/mod.ts";
 import { defineCommand, type Invocation } from "./command.ts";
+import { Ending } from "./cp_ending.ts";
 import { expandGlob } from "./cp_glob.ts";
 import { LocalSink } from "./cp_local_sink.ts";
 import { LocalSource } from "./cp_local_source.ts";
@@ -88,15 +90,20 @@ export const command = defineCommand({
       terminal: Deno.stderr.isTerminal(),
       write: (text) => void Deno.stderr.writeSync(new TextEncoder().encode(text)),
     });
-    using run = new CopyRun(cluster, invocation, progress);
+    using ending = new Ending(() => progress.note("Ending: what was staged is removed. A second signal ends at once"));
+    using run = new CopyRun(cluster, invocation, progress, ending.signal);
     try {
       await run.copy(specs, destination);
     } catch (error) {
-      if (!(error instanceof CopyError) || !error.code) throw error;
-      progress.note(`${error.message}\ncommand terminated with exit code ${error.code}`);
-      return error.code;
+      if (ending.code !== undefined) {
+        if (error !== ending.signal.reason) progress.note(messageOf(error)); // For example where the stage still lies.
+      } else {
+        if (!(error instanceof CopyError) || !error.code) throw error;
+        progress.note(`${error.message}\ncommand terminated with exit code ${error.code}`);
+        return error.code;
+      }
     }
-    return 0;
+    return ending.code ?? 0;
   },
 });
 
@@ -105,16 +112,19 @@ class CopyRun implements Disposable {
   readonly #cluster: Cluster;
   readonly #invocation: Pick<Invocation<typeof command.flags>, "flags" | "requestOptions" | "verbosity">;
   readonly #progress: Progress;
+  readonly #signal: AbortSignal;
   readonly #open = new Map<string, Promise<ContainerFiles>>();
 
   constructor(
     cluster: Cluster,
     invocation: Pick<Invocation<typeof command.flags>, "flags" | "requestOptions" | "verbosity">,
     progress: Progress,
+    signal: AbortSignal,
   ) {
     this.#cluster = cluster;
     this.#invocation = invocation;
     this.#progress = progress;
+    this.#signal = signal;
   }
 
   async copy(sources: readonly FileSpec[], destination: FileSpec): Promise<void> {
@@ -150,38 +160,40 @@ class CopyRun implements Disposable {
     const { flags } = this.#invocation;
     await to.write(tree, cleanPath(path), {
       preserve: !flags["no-preserve"],
+      ...(source.path === "-" && { keep: {} }),
       jobs: flags.jobs,
       onEvent: (event) => this.#show(event, source.path),
     });
-    this.#say(to);
+    this.#say(to.checkedBy);
     if ("failure" in tree && tree.failure) throw tree.failure;
   }
 
   async #download(source: FileSpec, destination: FileSpec, several: boolean): Promise<void> {
+    if (destination.path === "-" || await isDevice(destination.path)) return await this.#pour(source, destination.path);
     const from = await this.#files(source);
     const tree = from.read(source.path);
-    if (destination.path === "-" || await isDevice(destination.path)) {
-      const pod = this.#pod(source);
-      const { container, retries } = await this.#place(source);
-      const { readable } = await pod.download(source.path, { ...(container && { container }), retries });
-      if (destination.path === "-") {
-        for await (const chunk of readable) await writeAll(Deno.stdout, chunk);
-        return;
-      }
-      return await readable.pipeTo((await Deno.open(destination.path, { write: true })).writable);
-    }
     const path = several ? joinClean(destination.path, baseName(source.path)) : destination.path;
     const sink = new LocalSink(cleanPath(path), tree, {
       preserve: !this.#invocation.flags["no-preserve"],
+      signal: this.#signal,
       digest: () => from.digest(),
       onEvent: (event) => this.#show(event, source.path),
       onWarning: (text) => this.#progress.note(text),
       linkWarning: (link, target) => this.#linkWarning(source, link, target),
     });
     const problems = await sink.run();
-    this.#say(from);
+    this.#say(from.checkedBy);
     if (tree.failure) throw tree.failure;
     if (problems.length > 0) throw new CopyError(problems.join("\n"));
+  }
+
+  /** Writes a file to standard output (`-`) or a device. */
+  async #pour(source: FileSpec, path: string): Promise<void> {
+    using device = path === "-" ? undefined : await Deno.open(path, { write: true });
+    const { pod, ...options } = await this.#place(source);
+    const { readable, checkedBy } = await pod.download(source.path, options);
+    for await (const chunk of readable) await writeAll(device ?? Deno.stdout, chunk);
+    this.#say(checkedBy);
   }
 
   #linkWarned = false;
@@ -221,7 +233,8 @@ class CopyRun implements Disposable {
 
   async #place(spec: FileSpec) {
     const pod = this.#pod(spec);
-    const object = await pod.get(this.#invocation.requestOptions());
+    const { signal: timeout } = this.#invocation.requestOptions();
+    const object = await pod.get({ signal: AbortSignal.any([this.#signal, ...(timeout ? [timeout] : [])]) });
     refuseCompleted(object, "exec into");
     const { container, notice } = chooseContainer(object, this.#invocation.flags.container);
     if (notice) await writeText(Deno.stderr, `${notice}\n`);
@@ -229,6 +242,7 @@ class CopyRun implements Disposable {
       pod,
       container: container.name,
       retries: this.#invocation.flags.retries,
+      signal: this.#signal,
       onRetry: (retry: number, limit: number, error: unknown) => {
         // Nothing is lost by a break that the first attempt mends: no reason for alarm.
         if (retry === 1 && this.#invocation.verbosity === 0) return;
@@ -243,8 +257,8 @@ class CopyRun implements Disposable {
   }
 
   /** Says so if a checksum was not to be had. */
-  #say(files: ContainerFiles): void {
-    if (files.checkedBy === "wc") {
+  #say(checkedBy: SumTool): void {
+    if (checkedBy === "wc") {
       this.#progress.note("note: only sizes were compared: the container has neither sha256sum nor cksum");
     }
   }

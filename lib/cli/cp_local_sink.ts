@@ -27,6 +27,8 @@ import { lookAt } from "./cp_local_source.ts";
 export interface LocalSinkOptions {
   /** Whether modes, and owners where that is allowed, are kept; times always are. */
   readonly preserve: boolean;
+  /** Ends the copy; what is being put in place is still put there as a whole. */
+  readonly signal?: AbortSignal | undefined;
   /** Makes a checksum. */
   readonly digest: () => SegmentDigest;
   /** Is told of every entry. */
@@ -43,6 +45,9 @@ interface Held {
   readonly bytes: Uint8Array;
   readonly sum: FileSum;
 }
+
+/** Nobody else reads a file while it comes: it gets its own mode in the end. */
+const STAGED_MODE = 0o600;
 
 /** How much is held in memory until its checksums are known: in one batch, and how many of them. */
 const HELD_FILES = 1000;
@@ -84,15 +89,20 @@ export class LocalSink {
    */
   async run(): Promise<string[]> {
     await makeParents(parentOf(this.#root));
-    for await (const entry of this.#source.entries()) await this.#take(entry);
-    await this.#writeHeld();
-    await Promise.all(this.#writing);
+    try {
+      for await (const entry of this.#source.entries()) await this.#take(entry);
+      await this.#writeHeld();
+      await Promise.all(this.#writing);
+    } finally {
+      await Promise.allSettled(this.#writing); // The process must not end while a file is half put in place.
+    }
     for (const entry of this.#links) await this.#link(entry);
     for (const entry of this.#metadata.reverse()) await this.#finishFolder(entry);
     return this.#problems;
   }
 
   async #take(entry: TreeEntry): Promise<void> {
+    this.#options.signal?.throwIfAborted();
     const { path, type } = entry;
     const place = this.#place(path);
     if (path.startsWith("/") || path.split("/").some((part) => part === "..")) {
@@ -142,6 +152,7 @@ export class LocalSink {
     const [changed] = await Promise.all([changedFiles, before]);
     for (const { entry, bytes, sum } of held) {
       await this.#turn.share();
+      this.#options.signal?.throwIfAborted();
       if (changed.includes(sum.path)) this.#problem(entry);
       else await this.#writeSmall(entry, bytes);
     }
@@ -161,10 +172,11 @@ export class LocalSink {
         throw whyNot(place, error);
       }
       return await this.#replace(entry, async (staged) => {
-        await Deno.writeFile(staged, bytes, { createNew: true });
+        await Deno.writeFile(staged, bytes, { createNew: true, mode: STAGED_MODE });
       });
     }
-    this.#finishFile(entry, place, true);
+    // What the mask took from a new file's mode.
+    this.#finishFile(entry, place, (this.#mode(entry) & this.#umask) !== 0);
   }
 
   async #writeLarge(entry: TreeEntry): Promise<void> {
@@ -172,7 +184,7 @@ export class LocalSink {
     const digest = this.#options.digest();
     let written = 0;
     await this.#replace(entry, async (staged, there) => {
-      using file = await Deno.open(staged, { createNew: true, write: true });
+      using file = await Deno.open(staged, { createNew: true, write: true, mode: STAGED_MODE });
       for await (const block of blocksOf(entry.content!.open(0))) {
         digest.update(block);
         this.#source.segmentsRead?.(path, digest.complete);
@@ -193,32 +205,56 @@ export class LocalSink {
 
   /**
    * Stages a file beside its place and puts it there: renamed, if nothing is there; else written into the file that is
-   * there, whose inode stays, and only if that fails put in its stead.
+   * there, whose inode stays, and only if that fails put in its stead. If that fails too, the stage is all there is, and
+   * stays.
    */
   async #replace(entry: TreeEntry, write: (staged: string, there: boolean) => Promise<boolean | void>): Promise<void> {
     const place = this.#place(entry.path);
-    const there = lookAt(place, entry.path === "");
+    const odd = toText(entry.path) === undefined;
+    const there = odd ? undefined : lookAt(place, entry.path === "");
     if (there?.isDirectory) throw new PodwireError(`open ${place}: is a directory`);
     if (there && !there.isFile && !there.isSymlink) throw new PodwireError(`open ${place}: is not a regular file`);
-    const staged = `${parentOf(place)}/.podwire-${crypto.randomUUID().slice(0, 8)}`;
+    const folder = odd ? this.#root : parentOf(place); // The folder may have a name that Deno cannot say.
+    const staged = `${folder}/.podwire-${crypto.randomUUID().slice(0, 8)}`;
+    let begun = false;
     try {
       if (await write(staged, there !== undefined) === false) return this.#problem(entry);
-      if (toText(entry.path) === undefined) return await this.#writeOdd(entry, await Deno.open(staged));
-      if (there?.isFile) {
-        try {
-          await rewrite(staged, place);
-          return this.#finishFile(entry, place);
-        } catch (error) {
-          this.#options.onWarning(`warning: ${place} cannot be written into and is replaced: ${messageOf(error)}`);
-        }
-      }
-      this.#finishFile(entry, staged);
-      await Deno.rename(staged, place);
+      this.#options.signal?.throwIfAborted();
+      begun = odd;
+      if (odd) await this.#writeOdd(entry, await Deno.open(staged));
+      else if (there?.isFile) await this.#rewrite(entry, staged, () => begun = true);
+      else await this.#rename(entry, staged);
+      begun = false;
     } catch (error) {
-      throw whyNot(place, error);
+      const why = whyNot(place, error);
+      if (!begun) throw why;
+      throw new PodwireError(`${messageOf(why)}\nWhat is to be there lies in ${staged}`, { cause: error });
     } finally {
-      await removeIfThere(staged);
+      if (!begun) await removeIfThere(staged);
     }
+  }
+
+  /** Writes what is staged into the file that is there, or puts it in its stead. */
+  async #rewrite(entry: TreeEntry, staged: string, begin: () => void): Promise<void> {
+    const place = this.#place(entry.path);
+    try {
+      // The mode first: who may not read what comes shall not read it half.
+      await rewrite(staged, place, this.#options.preserve ? this.#mode(entry) : undefined, begin);
+      this.#finishFile(entry, place, false);
+    } catch (error) {
+      try {
+        await this.#rename(entry, staged);
+      } catch (cause) {
+        throw new PodwireError(`${place}: ${messageOf(error)}, and cannot be replaced: ${messageOf(cause)}`, { cause });
+      }
+      this.#options.onWarning(`warning: ${place} cannot be written into and was replaced: ${messageOf(error)}`);
+    }
+  }
+
+  async #rename(entry: TreeEntry, staged: string): Promise<void> {
+    const place = this.#place(entry.path);
+    this.#finishFile(entry, staged, true);
+    await Deno.rename(staged, place);
   }
 
   /** A file that Deno cannot name is made by this machine's `tar`. */
@@ -229,11 +265,13 @@ export class LocalSink {
       header: { ...header, ...(target !== undefined && { target }) },
       content: content instanceof Uint8Array ? content : content.readable,
     }], false);
-    const child = new Deno.Command("tar", { args: ["-xf", "-", "-C", this.#root], stdin: "piped" }).spawn();
+    const owner = this.#owner ? [] : ["--no-same-owner"]; // As root, it would give files away by itself.
+    const args = ["-xpf", "-", "-C", this.#root, ...owner];
+    const child = new Deno.Command("tar", { args, stdin: "piped" }).spawn();
     await archive.pipeTo(child.stdin);
     const { code } = await child.status;
     if (code !== 0) throw new PodwireError(`tar could not write ${showName(path)}: exit code ${code}`);
-    this.#files.add(path);
+    if (type === "file") this.#files.add(path);
     this.#tell(entry);
   }
 
@@ -243,6 +281,7 @@ export class LocalSink {
     const inside = type === "link" ? this.#files.has(target) : staysInside(path, target);
     if (!inside) return this.#options.onWarning(this.#options.linkWarning(place, showName(target)));
     if (path !== "" && !await this.#makeFolder(parentPath(path))) return;
+    if (type === "symlink") this.#files.delete(path); // What it replaces is no file to link to any more.
     if (toText(path) === undefined || toText(target) === undefined) {
       return await this.#writeOdd(entry, new Uint8Array());
     }
@@ -289,12 +328,10 @@ export class LocalSink {
     if (!there) await Deno.mkdir(this.#root);
   }
 
-  #finishFile(entry: TreeEntry, place: string, fresh = false): void {
+  #finishFile(entry: TreeEntry, place: string, setMode: boolean): void {
     const { uid, gid, mtime, path } = entry;
     if (this.#owner && (uid !== 0 || gid !== 0)) Deno.chownSync(place, uid, gid);
-    const mode = this.#mode(entry);
-    // A new file has its mode by now, but for what the mask took from it.
-    if (this.#options.preserve && (!fresh || (mode & this.#umask) !== 0)) Deno.chmodSync(place, mode);
+    if (setMode) Deno.chmodSync(place, this.#mode(entry));
     Deno.utimeSync(place, mtime, mtime);
     this.#files.add(path);
     this.#tell(entry);
@@ -359,10 +396,13 @@ async function makeParents(place: string): Promise<void> {
   await Deno.mkdir(place, { recursive: true });
 }
 
-/** Writes one file's bytes over another's. */
-async function rewrite(from: string, to: string): Promise<void> {
+/** Writes one file's bytes over another's, and gives it `mode`; `begin` is called before what was in it is lost. */
+async function rewrite(from: string, to: string, mode: number | undefined, begin: () => void): Promise<void> {
   using source = await Deno.open(from);
-  using target = await Deno.open(to, { write: true, truncate: true });
+  using target = await Deno.open(to, { write: true });
+  if (mode !== undefined) await Deno.chmod(to, mode);
+  begin();
+  await target.truncate();
   const buffer = new Uint8Array(1024 * 1024);
   for (let n = await source.read(buffer); n !== null; n = await source.read(buffer)) {
     for (let at = 0; at < n;) at += await target.write(buffer.subarray(at, n));
@@ -417,6 +457,9 @@ function isRoot(): boolean {
 }
 
 function whyNot(place: string, error: unknown): unknown {
-  if (error instanceof PodwireError || !(error instanceof Error) || !("code" in error)) return error;
+  // An AbortError's code is a number.
+  if (error instanceof PodwireError || !(error instanceof Error && "code" in error && typeof error.code === "string")) {
+    return error;
+  }
   return new PodwireError(`${place}: ${error.message}`, { cause: error });
 }

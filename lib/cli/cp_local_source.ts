@@ -4,7 +4,9 @@
  * @module
  */
 import {
+  type ArchiveEntry,
   type Content,
+  CopyError,
   type FileSum,
   fromText,
   readArchive,
@@ -14,7 +16,6 @@ import {
   type TreeSource,
   Turn,
 } from "../client/mod.ts";
-import { baseName } from "./cp_spec.ts";
 
 /** What one read from a file brings, in bytes. */
 const CHUNK = 256 * 1024;
@@ -71,19 +72,21 @@ export class LocalSource implements TreeSource {
   }
 
   async *#folder(path: string, name: string): AsyncGenerator<TreeEntry> {
-    const names: string[] = [];
+    const names = new Set<string>();
     const odd = new Set<string>();
+    let twice = false;
     for (const entry of Deno.readDirSync(path)) {
       if (isOdd(place(path, entry.name), entry)) odd.add(entry.name);
-      else names.push(entry.name);
+      else if (names.has(entry.name)) twice = true; // One of the two only looks like it, and is no UTF-8.
+      else names.add(entry.name);
     }
-    for (const base of names.sort()) {
+    for (const base of [...names].sort()) {
       const [inner, innerName] = [place(path, base), name ? `${name}/${base}` : base];
       const entry = this.#look(inner, innerName);
       yield entry;
       if (entry.type === "directory") yield* this.#folder(inner, innerName);
     }
-    if (odd.size > 0) yield* oddEntries(path, fromText(name), odd);
+    if (odd.size > 0 || twice) yield* oddEntries(path, fromText(name), odd);
   }
 
   #file(path: string, base: Omit<TreeEntry, "type">, info: Deno.FileInfo): TreeEntry {
@@ -140,10 +143,12 @@ function place(folder: string, name: string): string {
 /** A file's bytes from `offset` on. */
 export function readFrom(path: string, offset: number): ReadableStream<Uint8Array> {
   let file: Deno.FsFile | undefined;
+  let cancelled = false;
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
       if (!file) {
         file = await Deno.open(path);
+        if (cancelled) return file.close();
         await file.seek(offset, Deno.SeekMode.Start);
       }
       const buffer = new Uint8Array(CHUNK);
@@ -152,15 +157,19 @@ export function readFrom(path: string, offset: number): ReadableStream<Uint8Arra
       file.close();
       controller.close();
     },
-    cancel: () => file?.close(),
+    cancel() {
+      cancelled = true;
+      file?.close();
+    },
   }, { highWaterMark: 0 });
 }
 
 /** Whether Deno cannot name the entry, or what its link holds: it takes names for UTF-8, and shows others as what they are not. */
 function isOdd(path: string, entry: Deno.DirEntry): boolean {
   try {
-    if (entry.isSymlink) Deno.readLinkSync(path);
-    else if (entry.name.includes("\ufffd")) Deno.lstatSync(path);
+    // What is shown under such a name may be another one's.
+    const { isSymlink } = entry.name.includes("\ufffd") ? Deno.lstatSync(path) : entry;
+    if (isSymlink) Deno.readLinkSync(path);
     return false;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.InvalidData) return true;
@@ -168,7 +177,10 @@ function isOdd(path: string, entry: Deno.DirEntry): boolean {
   }
 }
 
-/** What Deno cannot name in a folder, by this machine's `tar`. */
+/**
+ * What Deno cannot name in a folder, by this machine's `tar`: names that are no UTF-8, and `odd` ones. Files come by, and
+ * are not held: they may be large.
+ */
 async function* oddEntries(folder: string, name: string, odd: ReadonlySet<string>): AsyncGenerator<TreeEntry> {
   const child = new Deno.Command("tar", {
     args: ["--format=gnu", "-cf", "-", "-C", folder, "."],
@@ -177,19 +189,22 @@ async function* oddEntries(folder: string, name: string, odd: ReadonlySet<string
   }).spawn();
   for await (const { header, content } of readArchive(child.stdout)) {
     const path = header.name.replace(/^\.\//, "").replace(/\/$/, "");
-    const first = path.split("/")[0]!;
-    const text = toText(first);
+    const text = toText(path.split("/")[0]!);
     if (text !== undefined && !odd.has(text)) continue;
     const { target, ...rest } = header;
-    const bytes = header.type === "file" ? await readContent(content) : undefined;
     const inside = (path: string) => name ? `${name}/${path}` : path;
     yield {
       ...rest,
       path: inside(path),
       ...(target !== undefined && { target: header.type === "link" ? inside(target.replace(/^\.\//, "")) : target }),
-      ...(bytes && { content: { size: bytes.length, open: (at) => ReadableStream.from([bytes.subarray(at)]) } }),
+      ...(header.type === "file" && { content: passing(content, header.size) }),
     };
   }
   const { code } = await child.status;
-  if (code !== 0) throw new Error(`tar could not read ${baseName(folder)}: exit code ${code}`);
+  if (code !== 0) throw new CopyError(`tar could not read ${folder}: exit code ${code}`);
+}
+
+/** Content that comes by once. */
+function passing(content: ArchiveEntry["content"], size: number): Content {
+  return { size, once: true, open: () => ReadableStream.from(content), bytes: () => readContent(content) };
 }

@@ -1,10 +1,11 @@
 // What a container that lies can do to this machine: nothing outside of the destination, no devices, no links that lead out.
 // CVE-2018-1002100, CVE-2019-1002101, CVE-2019-11246, CVE-2019-11249, CVE-2019-11251.
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { fromText, type TreeEntry, type TreeSource } from "../../lib/client/mod.ts";
 import { SegmentDigest } from "../../lib/client/copy_check.ts";
 import { loadDigests } from "../../lib/client/copy_digest.ts";
-import { LocalSink } from "../../lib/cli/cp_local_sink.ts";
+import { PodwireError } from "../../lib/bytes/mod.ts";
+import { LocalSink, type LocalSinkOptions } from "../../lib/cli/cp_local_sink.ts";
 
 /** A place with a destination `out` in it, and what must stay as it is beside that. */
 async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
@@ -43,17 +44,21 @@ function entry(type: TreeEntry["type"], path: string, more: Partial<TreeEntry> |
 
 async function write(
   root: string,
-  entries: readonly TreeEntry[],
+  entries: readonly TreeEntry[] | TreeSource,
   changed: readonly string[] = [],
+  options: Partial<LocalSinkOptions> = {},
 ): Promise<{ warnings: string[]; problems: string[] }> {
   const warnings: string[] = [];
   const { sha256sum } = await loadDigests();
-  const source: TreeSource = { entries: () => ReadableStream.from(entries), changed: () => Promise.resolve(changed) };
+  const source: TreeSource = "changed" in entries
+    ? entries
+    : { entries: () => ReadableStream.from(entries), changed: () => Promise.resolve(changed) };
   const sink = new LocalSink(root, source, {
     preserve: true,
     digest: () => new SegmentDigest(sha256sum!, Infinity),
     onWarning: (text) => warnings.push(text.replaceAll(root, "OUT")),
     linkWarning: (link, target) => `link ${link} -> ${target}`,
+    ...options,
   });
   return { problems: await sink.run(), warnings };
 }
@@ -141,6 +146,25 @@ Deno.test("LocalSink makes hard links only to what it has written itself", async
   });
 });
 
+Deno.test("LocalSink makes no hard link to a link that has taken a file's place", async () => {
+  await inFolder(async (folder) => {
+    const out = `${folder}/out`;
+    const odd = { path: "a/b/odd\xff", target: "../../x" };
+    const { warnings } = await write(out, [
+      entry("directory", ""),
+      entry("directory", "a"),
+      entry("directory", "a/b"),
+      entry("file", "a/b/f", "f"),
+      entry("symlink", "a/b/f", { target: "../../x" }), // Stays, from there.
+      entry("link", "g", { target: "a/b/f" }), // Would not, from here.
+      entry("symlink", "", odd),
+      entry("link", "h", { target: odd.path }),
+    ]);
+    assertEquals(warnings, ["link OUT/g -> a/b/f", "link OUT/h -> a/b/odd\\xff"]);
+    assertEquals(await namesIn(out), ["a"]);
+  });
+});
+
 Deno.test("LocalSink makes no devices, and nothing that runs as its owner", async () => {
   await inFolder(async (folder) => {
     const out = `${folder}/out`;
@@ -195,6 +219,132 @@ Deno.test("LocalSink leaves nothing half when a stream breaks", async () => {
       "it broke",
     );
     assertEquals(await Deno.readTextFile(out), "old");
+  });
+});
+
+/** A file that is written by itself, whose bytes come while `look` looks on. */
+function large(path: string, mode: number, look: () => void = () => {}): TreeEntry {
+  const size = 5 << 20;
+  const stream = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      look();
+      controller.enqueue(new Uint8Array(size).fill(1));
+      controller.close();
+    },
+  }, { highWaterMark: 0 });
+  return entry("file", "", { path, mode, size, content: { size, open: () => stream } });
+}
+
+function modeOf(path: string): number {
+  return Deno.lstatSync(path).mode! & 0o777;
+}
+
+Deno.test("LocalSink lets nobody else read a file while it comes", async () => {
+  await inFolder(async (folder) => {
+    const out = `${folder}/out`;
+    const modes: number[] = [];
+    const look = () => {
+      for (const { name } of Deno.readDirSync(out)) {
+        if (name.startsWith(".podwire-")) modes.push(modeOf(`${out}/${name}`));
+      }
+    };
+    await write(out, [entry("directory", ""), large("private", 0o600, look), large("public", 0o666, look)]);
+    assertEquals(modes, [0o600, 0o600]);
+    assertEquals([modeOf(`${out}/private`), modeOf(`${out}/public`)], [0o600, 0o666]);
+  });
+});
+
+Deno.test("LocalSink gives a large file the mode of a small one without preserve, and keeps no owner", async () => {
+  await inFolder(async (folder) => {
+    const out = `${folder}/out`;
+    const small = (path: string, mode: number) => entry("file", "", { path, mode, ...content("x") });
+    const odd = entry("file", "", { path: "odd\xff", uid: 12345, gid: 12345, ...content("x") });
+    const entries = [small("f", 0o600), small("run", 0o711), large("F", 0o600), large("RUN", 0o711), odd];
+    await write(out, [entry("directory", ""), ...entries], [], { preserve: false });
+    assertEquals(modeOf(`${out}/F`), modeOf(`${out}/f`));
+    assertEquals(modeOf(`${out}/RUN`), modeOf(`${out}/run`));
+    assertEquals(modeOf(`${out}/run`) & 0o111, 0o111 & ~Deno.umask());
+    assertEquals(await sh(`stat -c %u "$0"/odd*`, out), `${Deno.uid()}\n`);
+  });
+});
+
+async function sh(script: string, argument: string): Promise<string> {
+  const { code, stdout } = await new Deno.Command("sh", { args: ["-c", script, argument] }).output();
+  assertEquals(code, 0, script);
+  return new TextDecoder().decode(stdout);
+}
+
+Deno.test("LocalSink writes a large file into a folder whose name is no UTF-8", async () => {
+  await inFolder(async (folder) => {
+    const out = `${folder}/out`;
+    const directory = entry("directory", "", { path: "odd\xff" });
+    for (const mode of [0o600, 0o640]) {
+      await write(out, [entry("directory", ""), directory, large("odd\xff/large", mode)]);
+      assertEquals(
+        await sh(`stat -c '%s %a' "$0"/odd*/*; ls -A "$0" | wc -l`, out),
+        `${5 << 20} ${mode.toString(8)}\n1\n`,
+      );
+    }
+  });
+});
+
+/** Replaces a method as long as it is used. */
+function replaced<K extends string, T extends Record<K, unknown>>(object: T, name: K, method: T[K]): Disposable {
+  const before = object[name];
+  object[name] = method;
+  return { [Symbol.dispose]: () => void (object[name] = before) };
+}
+
+Deno.test("LocalSink keeps what came if it can neither be written into the file that is there nor put in its stead", async () => {
+  await inFolder(async (folder) => {
+    const out = `${folder}/out`;
+    await Deno.writeTextFile(out, "old");
+    let mode = 0;
+    // A disk that gets full, and a file that is a mount point.
+    using _sync = replaced(Deno.FsFile.prototype, "sync", () => {
+      mode = modeOf(out);
+      return Promise.reject(new Error("no space left on device"));
+    });
+    using _rename = replaced(Deno, "rename", () => Promise.reject(new Error("device or resource busy")));
+    const error = await assertRejects(
+      () => write(out, [entry("file", "", { mode: 0o600, ...content("new") })]),
+      PodwireError,
+      `${out}: no space left on device, and cannot be replaced: device or resource busy\nWhat is to be there lies in `,
+    );
+    const [staged = ""] = /[^ ]+$/.exec(error.message) ?? [];
+    assertMatch(staged, /\/\.podwire-[0-9a-f]{8}$/);
+    assertEquals(await Deno.readTextFile(staged), "new");
+    assertEquals(mode, 0o600, "who may not read the new bytes could while they came");
+    await Deno.remove(staged);
+  });
+});
+
+Deno.test("LocalSink ends when nothing is written any more", async () => {
+  await inFolder(async (folder) => {
+    const out = `${folder}/out`;
+    const ended = new AbortController();
+    const steps: string[] = [];
+    const source: TreeSource = {
+      async *entries() {
+        yield entry("directory", "");
+        for (const name of ["a", "b", "c"]) {
+          const bytes = new Uint8Array(3 << 20);
+          yield entry("file", name, { size: bytes.length, content: { open: () => ReadableStream.from([bytes]) } });
+        }
+        ended.abort(new Error("it was ended"));
+        steps.push("aborted");
+        ended.signal.throwIfAborted();
+      },
+      async changed() {
+        await new Promise((resolve) => ended.signal.addEventListener("abort", resolve));
+        await new Promise((resolve) => setTimeout(resolve)); // Later than whatever the abort ends.
+        steps.push("compared");
+        return [];
+      },
+    };
+    await assertRejects(() => write(out, source, [], { signal: ended.signal }), Error, "it was ended");
+    assertEquals(steps, ["aborted", "compared"]);
+    assertEquals(await namesIn(out), []);
   });
 });
 

@@ -1,8 +1,20 @@
 /** A tree of this machine that changes while it is copied. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { LocalSource } from "../../lib/cli/cp_local_source.ts";
-import { ContainerFiles, CopyError, type TreeSource } from "../../lib/client/mod.ts";
+import { ContainerFiles, CopyError, readAll, type TreeSource } from "../../lib/client/mod.ts";
 import { CopyGround } from "../client/copy_ground.ts";
+
+/** A folder in which `script` has run. */
+async function inFolder(script: string, work: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "podwire-cp-" });
+  try {
+    const { success } = await new Deno.Command("bash", { args: ["-c", script], cwd: folder }).output();
+    assertEquals(success, true, script);
+    await work(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
 
 /** Copies a tree with the files `kept`, a hard link to it, and `odd`, to which `change` happens once it was read. */
 async function copyWhile(change: (path: string) => Promise<void>): Promise<void> {
@@ -37,4 +49,42 @@ Deno.test("LocalSource tells of a file that is written to while it is copied", a
 
 Deno.test("LocalSource tells of a file that is removed while it is copied", async () => {
   await copyWhile((path) => Deno.remove(path));
+});
+
+Deno.test("LocalSource tells names that are no UTF-8 from those that they are shown as", async () => {
+  const script = String.raw`
+printf 1 >$'a\xff'; printf 2 >$'a\xfe'; printf 3 >$'a\xef\xbf\xbd'
+ln -s x $'b\xff'; printf 4 >$'b\xef\xbf\xbd'
+mkdir $'c\xff' $'c\xef\xbf\xbd'; printf 5 >$'c\xff/f'; printf 6 >$'c\xef\xbf\xbd/f'`;
+  await inFolder(script, async (folder) => {
+    const found: string[] = [];
+    for await (const { path, content, target } of new LocalSource(folder).entries()) {
+      const text = content ? new TextDecoder().decode(await readAll(content)) : target ?? "";
+      if (text) found.push(`${path} ${text}`);
+    }
+    const shown = "\xef\xbf\xbd"; // U+FFFD as bytes.
+    assertEquals(
+      found.sort(),
+      ["a\xfe 2", "a\xff 1", `a${shown} 3`, "b\xff x", `b${shown} 4`, "c\xff/f 5", `c${shown}/f 6`].sort(),
+    );
+  });
+});
+
+Deno.test("LocalSource holds no file in memory, whatever its name", async () => {
+  await inFolder(String.raw`head -c 20M /dev/urandom >$'odd\xff'`, async (folder) => {
+    let [size, longest] = [0, 0];
+    for await (const { content } of new LocalSource(folder).entries()) {
+      for await (const { length } of content?.open(0) ?? []) {
+        [size, longest] = [size + length, Math.max(longest, length)];
+      }
+    }
+    assertEquals(size, 20 << 20);
+    assertEquals(longest <= 1 << 20, true, `${longest} bytes at once`);
+
+    await using ground = await CopyGround.start();
+    using files = await ContainerFiles.open({ pod: ground.pod, retries: 0 });
+    await files.write(new LocalSource(folder), ground.path("copy"), { preserve: true, jobs: 4 });
+    const compare = new Deno.Command("diff", { args: ["-r", folder, ground.path("copy")] });
+    assertEquals((await compare.output()).success, true, "the copy differs");
+  });
 });

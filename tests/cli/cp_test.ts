@@ -165,6 +165,10 @@ Deno.test("podwire cp reads stdin and writes stdout", async () => {
   assertEquals(await ground.cp(["one:@/there/f", "-"]), { code: 0, stdout: "from stdin", stderr: "" });
   assertEquals(await ground.cp(["one:@/there/f", "/dev/null"]), { code: 0, stdout: "", stderr: "" });
   assertEquals((await Deno.stat("/dev/null")).isCharDevice, true);
+  for (const place of ["-", "/dev/null"]) {
+    const { stderr } = await ground.cp(["-v=6", "one:@/there/f", place]);
+    assertEquals(stderr.match(/\/exec\?/g)?.length, 2, `a shell, and tar:\n${stderr}`);
+  }
 });
 
 Deno.test("podwire cp --no-preserve keeps neither mode nor owner", async () => {
