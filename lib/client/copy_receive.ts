@@ -9,7 +9,7 @@ import { DisconnectedError } from "../channels/mod.ts";
 import type { Digest, SumTool } from "./copy_digest.ts";
 import { CopyError } from "./copy_error.ts";
 import { baseOf, bytesOf, byteString, folderOf, fromText } from "./copy_names.ts";
-import { type CopyPlace, readSum, retriesOf, sumCommand, toolError } from "./copy_shell.ts";
+import { type CopyPlace, readSum, retriesOf, startIn, sumCommand, toolError } from "./copy_shell.ts";
 import type { RemoteProcess } from "./remote_command.ts";
 
 /**
@@ -199,10 +199,8 @@ class Attempt {
     this.#stderr.catch(() => {}); // Asked for at the end.
   }
 
-  static async start({ pod, container, signal }: CopyPlace, command: readonly string[]): Promise<Attempt> {
-    return new Attempt(
-      await pod.exec(command, { ...(container && { container }), ...(signal && { signal }) }).spawn(),
-    );
+  static async start(place: CopyPlace, command: readonly string[]): Promise<Attempt> {
+    return new Attempt(await startIn(place, command, "null"));
   }
 
   /** The next of its output. */

@@ -12,7 +12,7 @@ import { FileCheck, SegmentDigest } from "./copy_check.ts";
 import type { Content } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
 import { fromText, quote } from "./copy_names.ts";
-import { type ContainerShell, type CopyPlace, retriesOf, toolError } from "./copy_shell.ts";
+import { type ContainerShell, type CopyPlace, retriesOf, startIn, toolError } from "./copy_shell.ts";
 import type { FileSum } from "./copy_tree.ts";
 
 /** `$1` the file, `$2` the byte to start at, `$3` the writer. Without `dd` the only start is 0. */
@@ -86,17 +86,14 @@ class ReadError extends Error {}
 
 /** One attempt. When it is over it reads and takes nothing any more: the next one starts from what it took. */
 async function writeOnce(
-  { pod, container, signal }: CopyPlace,
+  place: CopyPlace,
   content: Content,
   path: string,
   { offset, sparse }: { readonly offset: number; readonly sparse: boolean },
   take: (chunk: Uint8Array) => void,
 ): Promise<void> {
-  const child = await pod.exec(["sh", "-c", WRITE, "sh", path, String(offset), sparse ? "sparse" : "whole"], {
-    stdin: "piped",
-    ...(container && { container }),
-    ...(signal && { signal }),
-  }).spawn();
+  const command = ["sh", "-c", WRITE, "sh", path, String(offset), sparse ? "sparse" : "whole"];
+  const child = await startIn(place, command, "piped");
   let poured: Promise<boolean> | undefined;
   try {
     poured = pour(content.open(offset), child.stdin, take);

@@ -348,6 +348,15 @@ export function toolError(stderr: string, code: number): string {
   return showName(stderr.trim()) || `command terminated with exit code ${code}`;
 }
 
+/** Starts a command in the container. */
+export async function startIn(
+  { pod, container, signal }: CopyPlace,
+  command: readonly string[],
+  stdin: "piped" | "null",
+): Promise<RemoteProcess> {
+  return await pod.exec(command, { stdin, ...(container && { container }), ...(signal && { signal }) }).spawn();
+}
+
 /** Counts the breaks of one part of a copy. */
 export function retriesOf({ retries, signal, onRetry }: CopyPlace): Retries {
   return new Retries(retries, signal, onRetry);
@@ -374,11 +383,11 @@ class ShellSession {
     this.#stderr = new MarkedOutput(process.stderr);
   }
 
-  static async open({ pod, container, signal }: CopyPlace): Promise<ShellSession> {
+  static async open(place: CopyPlace): Promise<ShellSession> {
     const ending = new AbortController();
-    return await endOnAbort(ending, signal, async () => {
-      const options = { stdin: "piped", signal: ending.signal, ...(container && { container }) } as const;
-      const session = new ShellSession(await pod.exec(["sh"], options).spawn(), ending);
+    return await endOnAbort(ending, place.signal, async () => {
+      const process = await startIn({ ...place, signal: ending.signal }, ["sh"], "piped");
+      const session = new ShellSession(process, ending);
       const { stdout } = await session.run("echo $$", undefined);
       session.pid = stdout.trim();
       return session;

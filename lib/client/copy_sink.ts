@@ -13,7 +13,7 @@ import { contentOf, readAll } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
 import { bytesOf, folderOf, fromText, joinPath, quote, showName } from "./copy_names.ts";
 import { pour, sendFile } from "./copy_send.ts";
-import { ContainerShell, type CopyPlace, ESCAPED, retriesOf, toolError } from "./copy_shell.ts";
+import { ContainerShell, type CopyPlace, ESCAPED, retriesOf, startIn, toolError } from "./copy_shell.ts";
 import {
   type CopyEvent,
   type FileSum,
@@ -329,15 +329,11 @@ class TreeSend {
 
   /** Unpacks entries in the staged tree; whether the container has found all checksums to be right by itself. */
   async #unpack(items: AsyncIterable<Item> | Iterable<Item>): Promise<boolean> {
-    const { pod, container, signal } = this.#place;
     const listName = this.#shell.sum === "sha256sum" ? `sums-${this.#lists++}` : "";
     const archive = packBatches(withSums(items, listName), this.#shell.tools.gnuTar);
     const flags = this.#options.preserve ? ["-xpf", "-"] : ["--no-same-permissions", "--no-same-owner", "-xf", "-"];
-    const child = await pod.exec(["sh", "-c", UNPACK, "sh", this.#stage, listName, ...flags], {
-      stdin: "piped",
-      ...(container && { container }),
-      ...(signal && { signal }),
-    }).spawn();
+    const command = ["sh", "-c", UNPACK, "sh", this.#stage, listName, ...flags];
+    const child = await startIn(this.#place, command, "piped");
     let stdout = "";
     try {
       const [, , stderr] = await Promise.all([
