@@ -28,3 +28,10 @@ export class PodwireError extends Error {
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** What the system says, in the middle of a sentence, without Deno's call and path; what others say, as it is. */
+export function systemText(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const [, text] = /^(.*?) \(os error \d+\)/.exec(error.message) ?? [];
+  return text === undefined ? error.message : text.charAt(0).toLowerCase() + text.slice(1);
+}

@@ -7,7 +7,7 @@
 export { concat } from "./concat.ts";
 export type { Duplex } from "./duplex.ts";
 export { readEnvironment } from "./environment.ts";
-export { messageOf, PodwireError } from "./errors.ts";
+export { messageOf, PodwireError, systemText } from "./errors.ts";
 export { hasToken } from "./has_token.ts";
 export { Heartbeat, type HeartbeatTarget, type PingOptions } from "./heartbeat.ts";
 export { maskPath } from "./mask_path.ts";

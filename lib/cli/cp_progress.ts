@@ -4,6 +4,7 @@
  * @module
  */
 import type { CopyEvent } from "../client/mod.ts";
+import { countRows, cutBeginning, cutEnd, textWidth } from "./display_width.ts";
 import { UsageError } from "./flags.ts";
 
 /** How to show it. */
@@ -12,15 +13,25 @@ export const PROGRESS_MODES = ["auto", "bar", "json", "none"] as const;
 /** Between two pictures of the same copy, in milliseconds. */
 const INTERVAL = 100;
 
-/** The width of a bar, in characters, and how many of them are shown. */
-const WIDTH = 24;
-const BARS = 5;
+/** How many files are shown. */
+const FILES = 5;
+
+/** The columns of a name and of a bar: how many they may have, and how few are still worth it. */
+const NAME = { most: 40, least: 12 };
+const BAR = { most: 24, least: 6 };
+
+/** The columns of `100% of 1023.9 MiB, 59m59s left`: kept free for it, so that nothing moves to and fro. */
+const TAIL = 31;
+
+/** The columns of a terminal that does not tell. */
+const COLUMNS = 80;
 
 /** Shows how far one run of `podwire cp` is. */
 export class Progress implements Disposable {
   readonly #mode: "bar" | "json" | "none";
   readonly #lines: boolean;
   readonly #write: (text: string) => void;
+  readonly #columns: () => number;
   readonly #now: () => number;
   readonly #started: number;
   /** The files that are on their way. */
@@ -30,20 +41,23 @@ export class Progress implements Disposable {
   /** Bytes that there are to copy, roughly. */
   #expected: number | undefined = 0;
   #shown = -Infinity;
-  #drawn = 0;
+  /** The lines of the picture that is to be seen. */
+  #drawn: readonly string[] = [];
 
   /**
    * @param mode What `--progress` says.
    * @param options.lines Whether each file gets a line when it is done.
    * @param options.terminal Whether `write` leads to a terminal.
+   * @param options.columns How wide that is now.
    * @throws {UsageError} If the mode is none of {@linkcode PROGRESS_MODES}.
    */
   constructor(
     mode: string,
-    { lines, terminal, write, now = () => performance.now() }: {
+    { lines, terminal, write, columns = terminalColumns, now = () => performance.now() }: {
       readonly lines: boolean;
       readonly terminal: boolean;
       readonly write: (text: string) => void;
+      readonly columns?: () => number;
       readonly now?: () => number;
     },
   ) {
@@ -54,6 +68,7 @@ export class Progress implements Disposable {
     this.#mode = known === "auto" ? (terminal ? "bar" : "none") : known;
     this.#lines = lines;
     this.#write = write;
+    this.#columns = columns;
     this.#now = now;
     this.#started = now();
   }
@@ -99,7 +114,7 @@ export class Progress implements Disposable {
     if (this.#mode === "bar" && this.#files > 0) {
       this.#expected = 0; // Nothing is left.
       this.#draw();
-      this.#drawn = 0;
+      this.#drawn = []; // It stays.
     }
     if (this.#mode === "json") this.#json({ files: this.#files, bytes: this.#bytes, seconds: this.#seconds });
   }
@@ -121,23 +136,36 @@ export class Progress implements Disposable {
 
   #draw(): void {
     this.#erase();
-    const moving = [...this.#active].slice(0, BARS);
+    const width = this.#columns() - 1; // In the last column some terminals wrap already.
     const total = this.#bytes + sum(this.#active.values());
     const rate = total / Math.max(this.#seconds, 0.001);
-    const lines = moving.map(([name, { bytes, size }]) => fileLine(name, bytes, size, rate));
-    lines.push([
+    const lines = [...this.#active].slice(0, FILES).map(([name, event]) => fileLine(name, event, rate, width));
+    lines.push(fitParts([
       this.#files === 1 ? "1 file" : `${this.#files} files`,
-      formatBytes(total) + (this.#expected ? ` of ${formatBytes(Math.max(total, this.#expected))}` : ""),
-      `${formatBytes(rate)}/s`,
-      this.#expected ? `${timeLeft(this.#expected - total, rate)} left` : formatTime(this.#seconds),
-    ].join(", "));
+      `, ${formatBytes(total)}`,
+      this.#expected ? ` of ${formatBytes(Math.max(total, this.#expected))}` : "",
+      `, ${formatBytes(rate)}/s`,
+      this.#expected ? `, ${timeLeft(this.#expected - total, rate)} left` : `, ${formatTime(this.#seconds)}`,
+    ], width));
     this.#write(lines.map((line) => `${line}\n`).join(""));
-    this.#drawn = lines.length;
+    this.#drawn = lines;
   }
 
+  /** Goes up as many rows as the picture takes now: a terminal that became narrower has wrapped it. */
   #erase(): void {
-    if (this.#drawn > 0) this.#write(`\x1b[${this.#drawn}A\x1b[J`);
-    this.#drawn = 0;
+    const columns = this.#columns();
+    let rows = 0;
+    for (const line of this.#drawn) rows += countRows(line, columns);
+    if (rows > 0) this.#write(`\x1b[${rows}A\x1b[J`);
+    this.#drawn = [];
+  }
+}
+
+function terminalColumns(): number {
+  try {
+    return Deno.consoleSize().columns || COLUMNS;
+  } catch {
+    return COLUMNS; // No terminal, for all that `--progress bar` was given.
   }
 }
 
@@ -147,12 +175,35 @@ function sum(events: Iterable<CopyEvent>): number {
   return total;
 }
 
-function fileLine(name: string, bytes: number, size: number | undefined, rate: number): string {
-  const short = name.replaceAll(/\p{Cc}/gu, "?").slice(-40).padEnd(40);
-  if (!size) return `${short} ${formatBytes(bytes)}`;
+function fileLine(name: string, { bytes, size }: CopyEvent, rate: number, width: number): string {
+  const columns = layOut(width);
+  const short = cutBeginning(name.replaceAll(/\p{Cc}/gu, "?"), columns.name);
+  const parts = [short + " ".repeat(columns.name - textWidth(short))];
+  if (!size) return fitParts([...parts, ` ${formatBytes(bytes)}`], width);
   const share = Math.min(1, bytes / size);
-  const bar = "#".repeat(Math.round(share * WIDTH)).padEnd(WIDTH, ".");
-  return `${short} [${bar}] ${Math.floor(share * 100)}% of ${formatBytes(size)}, ${timeLeft(size - bytes, rate)} left`;
+  if (columns.bar > 0) parts.push(` [${"#".repeat(Math.round(share * columns.bar)).padEnd(columns.bar, ".")}]`);
+  parts.push(` ${Math.floor(share * 100)}%`, ` of ${formatBytes(size)}`, `, ${timeLeft(size - bytes, rate)} left`);
+  return fitParts(parts, width);
+}
+
+/** The columns of a name and of a bar: first the name gives way, then the bar. */
+function layOut(width: number): { readonly name: number; readonly bar: number } {
+  const room = width - TAIL - " ".length;
+  const withBar = room - " []".length;
+  const clampName = (columns: number) => Math.max(NAME.least, Math.min(NAME.most, columns));
+  const name = clampName(withBar - BAR.most);
+  const bar = Math.min(BAR.most, withBar - name);
+  return bar < BAR.least ? { name: clampName(room), bar: 0 } : { name, bar };
+}
+
+/** As many whole parts as fit, the first one cut if it must be. */
+function fitParts([first = "", ...others]: readonly string[], width: number): string {
+  let line = cutEnd(first, width);
+  for (const part of others) {
+    if (textWidth(line) + textWidth(part) > width) break;
+    line += part;
+  }
+  return line;
 }
 
 function timeLeft(bytes: number, rate: number): string {

@@ -1,5 +1,6 @@
 /**
- * What `podwire cp` copies from and to: `[[namespace/]pod:]path`, read as kubectl reads it (kubectl `pkg/cmd/cp`).
+ * What `podwire cp` copies from and to: `[[namespace/]pod:]path`, read as kubectl reads it (kubectl `pkg/cmd/cp`), but
+ * for local paths with a colon: `./NAME` is one, whatever is in it.
  *
  * @module
  */
@@ -16,22 +17,37 @@ export interface FileSpec {
   readonly path: string;
 }
 
+/** What no namespace or pod begins with. */
+const LOCAL = /^\.{0,2}\//;
+
+/** Names as RFC 1123 has them: a namespace's and, of several of them with dots, a pod's. */
+const NAMESPACE = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+const POD = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/;
+
 /**
- * Reads a place. The first colon ends the pod, also in `C:\x`.
+ * Reads a place. The first colon ends the pod, also in `C:\x`, but not in a path that begins with `/`, `./` or `../`.
  *
- * @throws {UsageError} If there is nothing before the colon, or too much.
+ * @throws {UsageError} If what is before the colon is nothing, too much, or the name of no pod.
  */
 export function parseFileSpec(text: string): FileSpec {
   const colon = text.indexOf(":");
-  if (colon < 0) return { path: stripSlash(text) };
+  if (colon < 0 || LOCAL.test(text)) return { path: stripSlash(text) };
   const path = stripSlash(text.slice(colon + 1)).replaceAll("\\", "/");
   const [first = "", second, ...more] = text.slice(0, colon).split("/");
   if (colon === 0 || more.length > 0) {
     throw new UsageError("filespec must match the canonical format: [[namespace/]pod:]file/path");
   }
   const pod = second ?? first;
+  if (second !== undefined && !NAMESPACE.test(first)) throw nameError(text, first, "namespace");
   if (pod === "") return { path }; // `ns/:path` names no pod.
+  if (!POD.test(pod)) throw nameError(text, pod, "pod");
   return { pod, ...(second !== undefined && { namespace: first }), path };
+}
+
+function nameError(text: string, name: string, kind: string): UsageError {
+  return new UsageError(
+    `${text}: no ${kind} can be called ${JSON.stringify(name)}; for a local file with a colon in its name write ./NAME`,
+  );
 }
 
 /** A path without its last slash, if that is not all of it. */

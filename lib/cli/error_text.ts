@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { messageOf } from "../bytes/mod.ts";
+import { messageOf, PodwireError, systemText } from "../bytes/mod.ts";
 import type { Status } from "../channels/mod.ts";
 import { ApiError } from "../client/mod.ts";
 import { DialError } from "../dial/mod.ts";
@@ -20,12 +20,19 @@ export function errorText(error: unknown, server?: URL): string {
   }
   if (error instanceof AggregateError) return errorText(error.errors[0], server);
   if (error instanceof ConfigError) return configurationText(error);
-  return recognizedText(error, server) ?? `error: ${messageOf(error)}`;
+  return recognizedText(error, server) ?? `error: ${lastText(error)}`;
 }
 
 /** `error` as one of several, where kubectl leaves `error: ` out. */
 function plainText(error: unknown, server: URL | undefined): string {
-  return recognizedText(error, server) ?? messageOf(error);
+  return recognizedText(error, server) ?? lastText(error);
+}
+
+/** What nobody has put into words of podwire: a file that could not be had comes as Deno says it, `WHY: open 'PATH'`. */
+function lastText(error: unknown): string {
+  if (!(error instanceof Error) || error instanceof PodwireError) return messageOf(error);
+  const [, path] = / \(os error \d+\): \w+ '([^]*)'$/.exec(error.message) ?? [];
+  return path === undefined ? systemText(error) : `${path.replace("' -> '", " -> ")}: ${systemText(error)}`;
 }
 
 function recognizedText(error: unknown, server: URL | undefined): string | undefined {

@@ -13,7 +13,7 @@ import type { ListenPlace } from "./forward_addresses.ts";
 export interface ListenActions {
   /** Listens; what it resolves to is where, with the port that it got. */
   readonly listen: (address: SocketAddress, port: ForwardedPort) => Promise<SocketAddress>;
-  /** A port is open at an address. */
+  /** A port is open at an address. Said when none is left to be opened: whoever waits for one may use all. */
   readonly opened: (address: SocketAddress, port: ForwardedPort) => void;
   /** A line about a port that is not. */
   readonly warn: (line: string) => void;
@@ -28,9 +28,10 @@ export interface ListenActions {
 export async function listenOnPorts(
   ports: readonly ForwardedPort[],
   places: readonly ListenPlace[],
-  { listen, opened, warn }: ListenActions,
+  actions: ListenActions,
 ): Promise<void> {
   const locals = ports.map(({ local }) => local);
+  const opened: (() => void)[] = [];
   let success = false;
   for (const [i, port] of ports.entries()) {
     const failures: string[] = [];
@@ -39,13 +40,10 @@ export async function listenOnPorts(
       const count = "optional" in place && place.optional ? counts.optional : counts.wanted;
       const address = "path" in place ? { path: place.path } : { hostname: place.hostname, port: locals[i] ?? 0 };
       try {
-        const got = await listen(address, port);
-        if ("port" in got && "port" in address) {
-          locals[i] = got.port;
-          opened({ ...address, port: got.port }, port);
-        } else {
-          opened(address, port);
-        }
+        const got = await actions.listen(address, port);
+        if ("port" in got) locals[i] = got.port;
+        const where = "port" in got && "port" in address ? { ...address, port: got.port } : address;
+        opened.push(() => actions.opened(where, port));
         count.good++;
       } catch (error) {
         failures.push(`unable to create listener: Error ${listenErrorText(error, address, port)}`);
@@ -54,11 +52,12 @@ export async function listenOnPorts(
     }
     if ((counts.optional.good === 0 && counts.optional.bad > 0) || counts.wanted.bad > 0) {
       const problems = `Listeners failed to create with the following errors: [${failures.join(" ")}]`;
-      warn(`Unable to listen on port ${locals[i]}: ${problems}`);
+      actions.warn(`Unable to listen on port ${locals[i]}: ${problems}`);
     } else {
       success = true;
     }
   }
+  for (const say of opened) say();
   if (success) return;
   const asked = ports.map(({ remote }, i) => `{${locals[i]} ${remote}}`).join(" ");
   throw new PodwireError(`unable to listen on any of the requested ports: [${asked}]`);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { readEnvironment } from "../bytes/mod.ts";
+import { readEnvironment, systemText } from "../bytes/mod.ts";
 import { type AccessRecord, type Gateway, loadPolicy, serveGateway, type ServerCertificate } from "../server/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
@@ -147,7 +147,7 @@ async function readPem(file: string, flag: string): Promise<string> {
   try {
     text = await Deno.readTextFile(file);
   } catch (error) {
-    throw new UsageError(`${flag} ${file}: ${(error as Error).message}`, { cause: error });
+    throw new UsageError(`${flag} ${file}: ${systemText(error)}`, { cause: error });
   }
   if (!text.includes("-----BEGIN ")) throw new UsageError(`${flag} ${file}: there is no PEM block in it`);
   return text;

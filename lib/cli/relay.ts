@@ -6,7 +6,7 @@
 import { parseRelays, type Relay, RelayConfigError, RelayError, Relays } from "../relay/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
-import { readRelayWords } from "./relay_words.ts";
+import { nameInWords, readRelayWords } from "./relay_words.ts";
 import { report, untilEnded } from "./relay_run.ts";
 
 /** The command. */
@@ -87,7 +87,10 @@ export const command = defineCommand({
       await using relays = new Relays({ onEvent: (event) => event.type === "failed" || report(event) });
       await relays.apply([relay]);
       const [failure] = relays.failures;
-      if (failure !== undefined) throw new RelayError(failure.replace(/^relay: /, ""), "listen");
+      if (failure !== undefined) {
+        const inWords = (_: string, key = "") => key && nameInWords(key, listen, target);
+        throw new RelayError(failure.replace(/^relay: ((?:listen|target)\.[\w.]+)?/, inWords), "listen");
+      }
       await new Promise<void>((resolve) => {
         signal.addEventListener("abort", () => resolve(), { once: true });
         if (signal.aborted) resolve();
@@ -103,6 +106,9 @@ function readRelay(listen: string, target: string): Relay {
     return parseRelays([{ file: "", text: JSON.stringify({ relays: [spec] }) }])[0]!;
   } catch (error) {
     if (!(error instanceof RelayConfigError)) throw error;
-    throw new UsageError(error.details.map(({ key, text }) => `${key.replace("relays[0].", "")} ${text}`).join("\n"));
+    const problems = error.details.map(({ key, text }) =>
+      `${nameInWords(key.replace("relays[0].", ""), listen, target)} ${text}`
+    );
+    throw new UsageError(problems.join("\n"));
   }
 }

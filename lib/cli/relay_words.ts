@@ -59,6 +59,38 @@ export function readRelayWords(listen: string, target: string): Omit<RelaySpec, 
   return spec;
 }
 
+/** The options that the configuration calls otherwise. */
+const OPTIONS: Readonly<Record<string, string>> = {
+  allowFrom: "range",
+  maxConnections: "max-children",
+  idleTimeout: "idle-timeout",
+  connectTimeout: "connect-timeout",
+  certFile: "cert",
+  keyFile: "key",
+  caFile: "cafile",
+  clientCaFile: "cafile",
+  serverName: "snihost",
+  insecureSkipVerify: "verify",
+};
+
+/**
+ * What a key of the configuration that {@linkcode readRelayWords} made is called in the words that it was made of:
+ * `option range of tcp-listen` for `allowFrom[0]`.
+ */
+export function nameInWords(key: string, listen: string, target: string): string {
+  const [first = "", ...more] = key.replace(/\[\d+\]$/, "").split(".");
+  const name = more.at(-1) ?? first;
+  if (name === "listen" || name === "target") return name;
+  const word = first === "target" || name === "connectTimeout" ? target : listen;
+  const kind = kindOf(word);
+  return name === "address" ? kind : `option ${OPTIONS[name] ?? name} of ${kind}`;
+}
+
+/** What is before the colon: `tcp-listen`. */
+function kindOf(word: string): string {
+  return word.slice(0, Math.max(word.indexOf(":"), 0)).toLowerCase();
+}
+
 function readListenTls(word: Word): NonNullable<RelaySpec["listen"]["tls"]> {
   const [certFile, keyFile, clientCaFile] = [word.take("cert"), word.take("key"), word.take("cafile")];
   if (certFile === undefined || keyFile === undefined) {
@@ -68,13 +100,17 @@ function readListenTls(word: Word): NonNullable<RelaySpec["listen"]["tls"]> {
 }
 
 function readTargetTls(word: Word): NonNullable<RelaySpec["target"]["tls"]> {
-  const given = Object.entries({
-    caFile: word.take("cafile"),
-    certFile: word.take("cert"),
-    keyFile: word.take("key"),
-    serverName: word.take("snihost"),
-  }).filter(([, value]) => value !== undefined);
-  return { ...Object.fromEntries(given), ...(word.take("verify") === "0" && { insecureSkipVerify: true }) };
+  const [caFile, certFile, keyFile] = [word.take("cafile"), word.take("cert"), word.take("key")];
+  const insecureSkipVerify = word.take("verify") === "0";
+  if ((certFile === undefined) !== (keyFile === undefined)) {
+    throw new UsageError("tls: ,cert=FILE and ,key=FILE go together");
+  }
+  if (insecureSkipVerify && caFile !== undefined) {
+    throw new UsageError("tls: ,cafile=FILE says nothing beside ,verify=0");
+  }
+  const given = Object.entries({ caFile, certFile, keyFile, serverName: word.take("snihost") })
+    .filter(([, value]) => value !== undefined);
+  return { ...Object.fromEntries(given), ...(insecureSkipVerify && { insecureSkipVerify }) };
 }
 
 /** An address with its options. */
@@ -88,7 +124,7 @@ class Word {
   constructor(word: string, kinds: Readonly<Record<string, string>>) {
     const [address = "", ...options] = word.split(",");
     const colon = address.indexOf(":");
-    this.kind = address.slice(0, Math.max(colon, 0)).toLowerCase();
+    this.kind = kindOf(address);
     const kind = kinds[this.kind];
     if (kind === undefined) {
       throw new UsageError(`${JSON.stringify(word)} must begin with ${Object.keys(kinds).join(":, ")}:`);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { systemText } from "../bytes/mod.ts";
 import type { ClusterAccess } from "../kubeconfig/mod.ts";
 import { selfSignedCertificate, serveGateway } from "../server/mod.ts";
 import { defineCommand } from "./command.ts";
@@ -70,7 +71,7 @@ async function run([program = "", ...args]: readonly string[], env: Record<strin
   } catch (error) {
     const reason = error instanceof Deno.errors.NotFound
       ? "there is no such program; is it installed, and in PATH?"
-      : (error as Error).message;
+      : systemText(error);
     await writeText(Deno.stderr, `error: cannot run ${program}: ${reason}\n`);
     return error instanceof Deno.errors.NotFound ? 127 : 126;
   } finally {

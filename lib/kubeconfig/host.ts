@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { messageOf } from "../bytes/mod.ts";
+import { systemText } from "../bytes/mod.ts";
 import { ConfigError } from "./errors.ts";
 
 /** How a plugin is run. */
@@ -97,7 +97,7 @@ export function explain(error: unknown): string {
     case "ENOTDIR":
       return "not a directory";
   }
-  return messageOf(error);
+  return systemText(error);
 }
 
 /** The operating system's name for what happened, if that is what it is. */

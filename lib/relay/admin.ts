@@ -3,9 +3,10 @@
  *
  * @module
  */
+import { systemText } from "../bytes/mod.ts";
 import { type Address, formatAddress } from "./address.ts";
 import { listenOn } from "./any_address.ts";
-import { RelayError, systemText } from "./errors.ts";
+import { RelayError } from "./errors.ts";
 import type { Relays } from "./relays.ts";
 import { bindSocket } from "./socket_file.ts";
 

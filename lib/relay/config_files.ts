@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { pause, PodwireError } from "../bytes/mod.ts";
-import { systemText } from "./errors.ts";
+import { pause, PodwireError, systemText } from "../bytes/mod.ts";
 import type { ConfigFile } from "./parse_config.ts";
 
 /** Which files of a folder count. What begins with a dot does not: a ConfigMap's `..data` is reached by its links. */

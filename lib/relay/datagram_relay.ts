@@ -3,10 +3,11 @@
  *
  * @module
  */
+import { systemText } from "../bytes/mod.ts";
 import { type Address, formatAddress, isDatagram } from "./address.ts";
 import { listenOn } from "./any_address.ts";
 import { bindUdp, bindUnixDatagram, type DatagramSocket, openDatagram, type Peer, peerKey } from "./datagram_socket.ts";
-import { RelayError, systemText } from "./errors.ts";
+import { RelayError } from "./errors.ts";
 import { FrameReader, FrameWriter } from "./frames.ts";
 import type { RelayStart, RunningRelay } from "./running.ts";
 import { type Session, Sessions } from "./sessions.ts";

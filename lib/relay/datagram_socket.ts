@@ -4,8 +4,9 @@
  *
  * @module
  */
+import { systemText } from "../bytes/mod.ts";
 import { type Address, formatAddress, isIp, isIpv4, systemPath } from "./address.ts";
-import { RelayError, systemText } from "./errors.ts";
+import { RelayError } from "./errors.ts";
 import { parseIp } from "./source_ranges.ts";
 
 /** Where a datagram comes from or goes to: an address and port, or a unix socket's path as the system has it. */

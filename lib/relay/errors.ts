@@ -45,10 +45,3 @@ export class RelayError extends PodwireError {
     this.reason = reason;
   }
 }
-
-/** What the system says, in the middle of a sentence; what others say, as it is. */
-export function systemText(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const [, text] = /^(.*?) \(os error \d+\)/.exec(error.message) ?? [];
-  return text === undefined ? error.message : text.charAt(0).toLowerCase() + text.slice(1);
-}

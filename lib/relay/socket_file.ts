@@ -3,8 +3,9 @@
  *
  * @module
  */
+import { systemText } from "../bytes/mod.ts";
 import { systemPath } from "./address.ts";
-import { RelayError, systemText } from "./errors.ts";
+import { RelayError } from "./errors.ts";
 
 /** Who may open a socket. */
 export interface SocketAccess {

@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { type Duplex, pause } from "../bytes/mod.ts";
+import { type Duplex, pause, systemText } from "../bytes/mod.ts";
 import { acceptTls } from "../dial/mod.ts";
 import { type Address, formatAddress, isDatagram } from "./address.ts";
 import { listenOn } from "./any_address.ts";
 import { openDatagram, peerKey } from "./datagram_socket.ts";
-import { RelayError, systemText } from "./errors.ts";
+import { RelayError } from "./errors.ts";
 import { encodeFrame, FrameReader } from "./frames.ts";
 import { filterHttp } from "./http_filter.ts";
 import { type IpPort, proxyHeader } from "./proxy_protocol.ts";

@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { type Duplex, orAbort, pause } from "../bytes/mod.ts";
+import { type Duplex, orAbort, pause, systemText } from "../bytes/mod.ts";
 import { connectTcp, createDialer, DialError } from "../dial/mod.ts";
 import { type Address, formatAddress, systemPath } from "./address.ts";
 import type { TargetEndpoint } from "./config.ts";
-import { RelayError, systemText } from "./errors.ts";
+import { RelayError } from "./errors.ts";
 import { SocketDuplex } from "./socket_duplex.ts";
 import type { TlsFiles } from "./tls_files.ts";
 

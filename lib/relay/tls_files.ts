@@ -3,8 +3,9 @@
  *
  * @module
  */
+import { systemText } from "../bytes/mod.ts";
 import type { Relay } from "./config.ts";
-import { RelayError, systemText } from "./errors.ts";
+import { RelayError } from "./errors.ts";
 
 /** The content of the files that a relay's TLS names, by their paths. */
 export type TlsFiles = ReadonlyMap<string, string>;

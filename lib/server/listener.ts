@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { PodwireError } from "../bytes/mod.ts";
+import { PodwireError, systemText } from "../bytes/mod.ts";
 import { SocketDuplex } from "./socket.ts";
 
 /** A server cannot listen where it was told to. */
@@ -72,7 +72,7 @@ export class SocketListener {
         : Deno.listen({ hostname, port });
       return new SocketListener(listener, { ...address, port: listener.addr.port });
     } catch (cause) {
-      throw new ListenError(`cannot listen on ${hostname} port ${port}: ${(cause as Error).message}`, { cause });
+      throw new ListenError(`cannot listen on ${hostname} port ${port}: ${systemText(cause)}`, { cause });
     }
   }
 
@@ -98,7 +98,7 @@ export class SocketListener {
           await new Promise((resolve) => setTimeout(resolve, EXHAUSTED_PAUSE)); // Others' ends make room.
           continue;
         }
-        throw new ListenError(`cannot accept connections any more: ${(error as Error).message}`, { cause: error });
+        throw new ListenError(`cannot accept connections any more: ${systemText(error)}`, { cause: error });
       }
       open++;
       yield new SocketDuplex(connection, "the client's connection broke", release);
@@ -131,7 +131,7 @@ async function removeStale(path: string): Promise<void> {
     if (error instanceof ListenError) throw error;
     if (error instanceof Deno.errors.NotFound) return;
     if (error instanceof Deno.errors.ConnectionRefused) return await removeIfThere(path);
-    throw new ListenError(`cannot use ${path}: ${(error as Error).message}`, { cause: error });
+    throw new ListenError(`cannot use ${path}: ${systemText(error)}`, { cause: error });
   }
   throw new ListenError(`somebody listens on ${path} already`);
 }
@@ -141,7 +141,7 @@ function listenPrivately(path: string): Deno.UnixListener {
   try {
     return Deno.listen({ transport: "unix", path });
   } catch (cause) {
-    throw new ListenError(`cannot listen on ${path}: ${(cause as Error).message}`, { cause });
+    throw new ListenError(`cannot listen on ${path}: ${systemText(cause)}`, { cause });
   } finally {
     Deno.umask(before);
   }

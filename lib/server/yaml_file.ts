@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { messageOf } from "../bytes/mod.ts";
+import { systemText } from "../bytes/mod.ts";
 import { ConfigError, Fields, parseYaml, Source } from "../kubeconfig/mod.ts";
 
 /** A file's text. */
@@ -25,7 +25,7 @@ export class YamlFile extends Source {
     try {
       return new YamlFile(await Deno.readTextFile(file), file);
     } catch (cause) {
-      throw new ConfigError(`${file}: ${messageOf(cause)}`, { file, cause });
+      throw new ConfigError(`${file}: ${systemText(cause)}`, { file, cause });
     }
   }
 

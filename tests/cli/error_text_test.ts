@@ -85,6 +85,22 @@ Deno.test("errorText() puts `error: ` before everything else", () => {
   assertEquals(errorText("thrown text"), "error: thrown text");
 });
 
+Deno.test("errorText() names a file once, and no call of Deno's", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "podwire-error-" });
+  try {
+    const said = (call: Promise<unknown>) => call.then(() => "nothing", errorText);
+    const none = `${folder}/it's/none`;
+    assertEquals(await said(Deno.readTextFile(none)), `error: ${none}: no such file or directory`);
+    assertEquals(await said(Deno.writeTextFile(folder, "")), `error: ${folder}: is a directory`);
+    assertEquals(await said(Deno.rename(none, "/x")), `error: ${none} -> /x: no such file or directory`);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+  assertEquals(errorText(new Error("Broken pipe (os error 32)")), "error: broken pipe");
+  const wrapped = new TargetError("/Srv/x: Permission denied (os error 13): open '/Srv/x'");
+  assertEquals(errorText(wrapped), `error: ${wrapped.message}`, "what podwire says stays as it is");
+});
+
 Deno.test("errorText() has one line for each of several errors, without `error: `", () => {
   const errors = [failure(404, { reason: "NotFound", message: 'pods "x" not found' }), new TargetError("no pod")];
   assertEquals(

@@ -170,13 +170,16 @@ Deno.test("podwire gateway waits for what is under way, until it is told again",
 Deno.test("podwire gateway says what is wrong with its flags", async () => {
   await using ground = await Ground.start();
   const cert = new URL("../dial/testdata/server.crt", import.meta.url).pathname;
+  const none = `${ground.folder}/none`;
   const rows: Array<[args: string[], text: string]> = [
     [["extra"], "extra arguments: [extra]"],
     [["--listen=unix:"], "--listen unix: needs a path"],
     [["--listen=0.0.0.0:0"], "it is not an address of this machine's loopback"],
     [["--tls-cert-file=x"], "--tls-cert-file and --tls-private-key-file go together"],
     [[`--tls-cert-file=${cert}`, `--tls-private-key-file=${cert}`], "--tls-cert-file needs --listen HOST:PORT"],
-    [["--listen=0", "--tls-cert-file=/nonexistent", "--tls-private-key-file=x"], "--tls-cert-file /nonexistent: "],
+    [["--listen=0", `--tls-cert-file=${none}`, "--tls-private-key-file=x"], `--tls-cert-file ${none}: no such file`],
+    [[`--authorize=${none}`], `error: ${none}: no such file or directory\n`],
+    [[`--write-kubeconfig=${none}/x`], `error: ${none}/x: no such file or directory\n`],
     [["--listen=0", `--tls-cert-file=${cert}`, "--tls-private-key-file=/dev/null"], "there is no PEM block in it"],
     [["--wire=tunnel"], "--wire of a gateway is auto, websocket or spdy"],
   ];

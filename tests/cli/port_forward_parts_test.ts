@@ -114,10 +114,17 @@ Deno.test("listenOnPorts() wants every address that is named, and goes on with o
 });
 
 Deno.test("listenOnPorts() passes on what has nothing to do with the address", async () => {
-  const actions = { opened: () => {}, warn: () => {} };
-  const failing = { ...actions, listen: () => Promise.reject(new PodwireError("no helper")) };
-  const error = await assertRejects(() => listenOnPorts([tcp(1, 1)], [v4], failing), PodwireError);
+  const said: string[] = [];
+  const failing: Parameters<typeof listenOnPorts>[2] = {
+    opened: () => void said.push("opened"),
+    warn: (line) => void said.push(line),
+    listen: (address, { protocol }) =>
+      protocol === "tcp" ? Promise.resolve(address) : Promise.reject(new PodwireError("no helper")),
+  };
+  const ports: ForwardedPort[] = [tcp(1, 1), { protocol: "udp", local: 2, remote: 2 }];
+  const error = await assertRejects(() => listenOnPorts(ports, [v4], failing), PodwireError);
   assertEquals(error.message, "no helper");
+  assertEquals(said, [], "nothing is announced that will not stay");
 });
 
 /** Takes what is written to it, as one text a write. */

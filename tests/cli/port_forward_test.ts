@@ -258,6 +258,25 @@ Deno.test("podwire port-forward says what is wrong with the command line", async
   }
 });
 
+Deno.test("podwire port-forward announces no port where the container has nothing for a UDP port", async () => {
+  const programs = await Deno.makeTempDir({ prefix: "podwire-path-" });
+  try {
+    await Deno.symlink("/bin/sh", `${programs}/sh`);
+    await using ground = await Ground.start([{
+      name: "bare",
+      containers: [{ name: "main", command: ["/bin/sleep", "600"], env: { PATH: programs } }],
+    }]);
+    const { code, stdout, stderr } = await ground.run(["port-forward", "bare", ":80", ":53/udp"]);
+    assertEquals({ code, stdout }, { code: 1, stdout: "" });
+    assertStringIncludes(
+      stderr,
+      "error: UDP needs a helper in the container, and pod bare has none of: perl, python3,",
+    );
+  } finally {
+    await Deno.remove(programs, { recursive: true });
+  }
+});
+
 /** An API server that knows a few objects, and opens no streams. */
 async function withServer(work: (run: (args: string[]) => Promise<Ended>, requests: string[]) => Promise<void>) {
   const pod = (name: string, phase: string) => ({

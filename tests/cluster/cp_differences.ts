@@ -35,6 +35,13 @@ export const CP_DIFFERENCES: readonly CpDifference[] = [
     files: { kubectl: /there:[^]*out\/\n(?!.*x\[1\])/, podwire: /\.\/out\/x\[1\]: \[1\]\n/ },
   },
   {
+    args: /^\.\/co:lon /,
+    reason: "no namespace begins as a path does: to kubectl it is the namespace '.'",
+    code: { kubectl: 1, podwire: 0 },
+    stderr: { kubectl: /^error: one of src or dest must be a local file specification\n$/, podwire: /^$/ },
+    files: { kubectl: /./, podwire: /there:[^]*\.\/new: co\n/ },
+  },
+  {
     args: /^POD:\/tmp\/w\/src\/\.\.\/file /,
     reason: "kubectl expects other names in the archive than tar gives them",
     code: { kubectl: 1, podwire: 0 },

@@ -13,7 +13,7 @@ export interface CpInvocation {
 /** Makes what lies in the working folder here before each call. */
 export const HERE = `mkdir -p src/sub/deep src/empty out; echo a >src/a; echo b >src/sub/b; echo c >src/sub/deep/c
 printf '' >src/nothing; echo f >file; echo h >.hidden; echo s >'with space'; echo q >"it's"; echo old >old; echo u >ümlaut
-echo x >-dash; echo '[1]' >'x[1]'; mkdir linked; ln -s a linked/l; echo a >linked/a; head -c 100000 /dev/zero | tr '\\0' z >large`;
+echo x >-dash; echo co >co:lon; echo '[1]' >'x[1]'; mkdir linked; ln -s a linked/l; echo a >linked/a; head -c 100000 /dev/zero | tr '\\0' z >large`;
 
 /** And what lies in the working folder of the container, \`/tmp/w\`. */
 export const THERE =
@@ -62,6 +62,7 @@ export const CP_INVOCATIONS: readonly CpInvocation[] = [
   call("--retries", "2", "file", "POD:/tmp/w/new"),
   call("*.nosuch", "POD:/tmp/w/out"),
   call("x[1]", "POD:/tmp/w/out"),
+  call("./co:lon", "POD:/tmp/w/new"),
   // Down.
   call("POD:/tmp/w/file", "new"),
   call("POD:/tmp/w/file", "old"),

@@ -94,7 +94,11 @@ Deno.test("parsePolicy() names file, line and key of what is wrong", () => {
 Deno.test("loadPolicy() reads a file", async () => {
   const folder = await Deno.makeTempDir({ prefix: "podwire-policy-" });
   try {
-    await assertRejects(() => loadPolicy(`${folder}/none.yaml`), ConfigError, `${folder}/none.yaml: No such file`);
+    await assertRejects(
+      () => loadPolicy(`${folder}/none.yaml`),
+      ConfigError,
+      `${folder}/none.yaml: no such file or directory`,
+    );
     await Deno.writeTextFile(`${folder}/policy.yaml`, POLICY);
     const authorizer = await loadPolicy(`${folder}/policy.yaml`);
     const ask = async (path: string) =>
