@@ -38,7 +38,7 @@ export async function connectTls(
   signal: AbortSignal,
 ): Promise<Deno.TlsConn | undefined> {
   const certificate = tls.clientCertificate;
-  if (!("Deno" in globalThis) || !certificate || tls.serverName || tls.insecureSkipVerify) return undefined;
+  if (!("Deno" in globalThis) || !certificate || tls.serverName || needsNode(tls)) return undefined;
   const options = { ...peer, ...denoOptions(tls), cert: certificate.cert, key: certificate.key };
   const connecting = Deno.connectTls(options).catch((cause) => {
     throw codeOf(cause) === "" ? tlsError(cause, peer) : cause; // No system error: the certificate or the key is wrong.
@@ -58,12 +58,17 @@ export async function connectTls(
  */
 export async function startTls(lower: Duplex, peer: TlsPeer, tls: TlsOptions, signal: AbortSignal): Promise<Duplex> {
   const name = tls.serverName ?? peer.hostname;
-  if (lower instanceof DenoDuplex && isTcp(lower.conn) && !tls.clientCertificate && !tls.insecureSkipVerify) {
+  if (lower instanceof DenoDuplex && isTcp(lower.conn) && !tls.clientCertificate && !needsNode(tls)) {
     const { conn } = lower;
     const options = { hostname: name, ...denoOptions(tls) };
     return await shakeHands(await failing(peer, lower, signal, () => Deno.startTls(conn, options)), peer, signal);
   }
   return await startNodeTls(lower, name, peer, tls, signal);
+}
+
+/** Deno's own TLS verifies always, and `caCerts` add to those that Deno trusts. */
+function needsNode({ insecureSkipVerify, onlyCaCerts }: TlsOptions): boolean {
+  return insecureSkipVerify === true || onlyCaCerts === true;
 }
 
 function isTcp(conn: Deno.Conn): conn is Deno.TcpConn {

@@ -77,7 +77,7 @@ function dialTls({ address, tls = {} }: TargetEndpoint, files: TlsFiles, signal:
   const [ca, cert, key] = [file(tls.caFile), file(tls.certFile), file(tls.keyFile)];
   const dial = createDialer({
     tls: {
-      ...(ca !== undefined && { caCerts: [ca] }),
+      ...(ca !== undefined && { caCerts: [ca], onlyCaCerts: true }),
       ...(tls.serverName !== undefined && { serverName: tls.serverName }),
       ...(tls.insecureSkipVerify !== undefined && { insecureSkipVerify: tls.insecureSkipVerify }),
     },

@@ -6,6 +6,7 @@ import { createServer, type TLSSocket } from "node:tls";
 import { assert, assertEquals, assertLess, assertRejects, assertStringIncludes } from "@std/assert";
 import type { Duplex } from "../../lib/bytes/mod.ts";
 import { createDialer, type DialerOptions, DialError, type Endpoint } from "../../lib/dial/mod.ts";
+import { denoFlags } from "../offline/flags.ts";
 import {
   assertEchoes,
   assertEndsSeparately,
@@ -41,6 +42,13 @@ const WAYS: readonly Way[] = [
   { name: "an IPv4 address", server: "server", hostname: "127.0.0.1", options: { tls: CA }, seen: "- -" },
   { name: "an IPv6 address", server: "server", hostname: "::1", options: { tls: CA }, seen: "- -" },
   { name: "a name", server: "server", hostname: "localhost", options: { tls: CA }, seen: "- localhost" },
+  {
+    name: "no authority besides its own",
+    server: "server",
+    hostname: "localhost",
+    options: { tls: { ...CA, onlyCaCerts: true } },
+    seen: "- localhost",
+  },
   {
     name: "another server name",
     server: "named",
@@ -448,4 +456,30 @@ Deno.test("createDialer() says so when an authority cannot be read, or a name is
       assertEquals(error.hop, "tls");
     }
   });
+});
+
+Deno.test("onlyCaCerts trusts nobody else, whom Deno would trust", async () => {
+  const listener = Deno.listenTls({ hostname: "127.0.0.1", port: 0, ...certificate("server") });
+  const serving = (async () => {
+    for await (const conn of listener) {
+      await conn.handshake().catch(() => {}); // Refused, by the one that should.
+      conn.close();
+    }
+  })();
+  const dial = (onlyCaCerts: boolean) => `
+    import { createDialer } from ${JSON.stringify(import.meta.resolve("../../lib/dial/mod.ts"))};
+    const caCerts = [${JSON.stringify(testdata("other-ca.crt"))}];
+    const endpoint = { hostname: "localhost", port: ${portOf(listener)}, tls: true };
+    const duplex = await createDialer({ tls: { caCerts, onlyCaCerts: ${onlyCaCerts} } })(endpoint).catch((error) => error);
+    console.log(duplex instanceof Error ? duplex.message : "trusted");
+    duplex.close?.();`;
+  for (const [onlyCaCerts, text] of [[false, "trusted"], [true, "(certificate-authority)"]] as const) {
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", ...await denoFlags(), dial(onlyCaCerts)],
+      env: { DENO_CERT: new URL(import.meta.resolve("./testdata/ca.crt")).pathname },
+    }).output();
+    assertStringIncludes(new TextDecoder().decode(stdout), text);
+  }
+  listener.close();
+  await serving;
 });
