@@ -9,6 +9,9 @@ import { forbidden, unauthorized } from "./status_error.ts";
 /** The subprotocol that carries a token, base64url without padding (apiserver `request/websocket/protocol.go`). */
 const BEARER_PROTOCOL = "base64url.bearer.authorization.k8s.io.";
 
+/** Names of header fields, with commas between them: nothing else of a request is repeated in an answer. */
+const NAMES = /^[\w!#$%&'*+.^`|~-]+(?:[ \t]*,[ \t]*[\w!#$%&'*+.^`|~-]+)*$/;
+
 /** Options of an {@linkcode AccessControl}. */
 export interface AccessControlOptions {
   /** What a client has to know; without it, whoever can connect may do everything. */
@@ -34,8 +37,13 @@ export interface AccessControlOptions {
 export class AccessControl {
   readonly #options: AccessControlOptions;
 
-  /** Access by these rules. */
+  /**
+   * Access by these rules.
+   *
+   * @throws {TypeError} If the token is empty, which anybody knows.
+   */
   constructor(options: AccessControlOptions) {
+    if (options.token === "") throw new TypeError("the token is empty: everybody would have it");
     this.#options = options;
   }
 
@@ -68,7 +76,7 @@ export class AccessControl {
       status: 204,
       headers: [
         ["Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE"],
-        ...(headers === undefined ? [] : [["Access-Control-Allow-Headers", headers] as const]),
+        ...(headers !== undefined && NAMES.test(headers) ? [["Access-Control-Allow-Headers", headers] as const] : []),
         // Chromium asks this when a public page reaches into the local network.
         ["Access-Control-Allow-Private-Network", "true"],
         ["Access-Control-Max-Age", "600"],

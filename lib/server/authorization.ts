@@ -49,7 +49,7 @@ export type Authorizer = (attributes: RequestAttributes, signal: AbortSignal) =>
  *
  * @param path Still percent-encoded.
  * @param query What follows the `?`, raw.
- * @throws {StatusError} 400 for such a path.
+ * @throws {StatusError} 400 for such a path; also for the query of a list, whose selector may decide, if it can be read in two ways.
  */
 export function requestAttributes(method: string, path: string, query: string): RequestAttributes {
   const { segments, trailingSlash } = splitPath(path);
@@ -78,12 +78,22 @@ export function requestAttributes(method: string, path: string, query: string): 
   // Below a proxy the path is the backend's, and to some backends the last slash matters.
   if (trailingSlash && subresource !== "proxy" && verb !== "proxy") throw badPath("ends with a slash");
   if (name === "" && verb === "get") {
-    const options = new Query(query);
+    const options = plainQuery(query);
     verb = options.flag("watch") ? "watch" : "list";
     name = selectedName(options.get("fieldSelector") ?? "");
   }
   if (name === "" && verb === "delete") verb = "deletecollection";
   return { isResourceRequest: true, verb, apiGroup, apiVersion, resource, subresource, namespace, name, path: decoded };
+}
+
+/**
+ * Lets no path go up, out of that of the server's URL: what lies above it may be another cluster's, behind the same credentials.
+ * {@linkcode requestAttributes} refuses that too, and more.
+ *
+ * @throws {StatusError} 400 for such a path.
+ */
+export function refuseDotSegments(path: string): void {
+  if (/(?:^|[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?:[/\\]|%2f|%5c|$)/i.test(path)) throw badPath("has a dot segment");
 }
 
 /**
@@ -159,6 +169,25 @@ function decodeSegment(segment: string): string {
     throw badPath("has an encoded slash, backslash, percent sign or control character");
   }
   return text;
+}
+
+/** A query that Go reads no otherwise: what it cannot decode it takes as it is or leaves out, and of too many parameters it takes none. */
+function plainQuery(text: string): Query {
+  if (!/^[\x21-\x7e]*$/.test(text) || text.includes(";")) throw badQuery("has characters that must be percent-encoded");
+  if (text.split("&").length > MAX_PARAMETERS) throw badQuery(`has more than ${MAX_PARAMETERS} parameters`);
+  try {
+    decodeURIComponent(text);
+  } catch {
+    throw badQuery("has a malformed percent-encoding");
+  }
+  return new Query(text);
+}
+
+/** Far below where Go stops to count (net/url `urlmaxqueryparams`: 10,000). */
+const MAX_PARAMETERS = 1000;
+
+function badQuery(what: string): StatusError {
+  return badRequest(`the query ${what}: the gateway passes on none that others could read in another way`);
 }
 
 function badPath(what: string): StatusError {

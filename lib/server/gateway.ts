@@ -6,7 +6,7 @@
 import { maskPath, messageOf } from "../bytes/mod.ts";
 import type { ClusterAccess } from "../kubeconfig/mod.ts";
 import { AccessControl, randomToken } from "./access.ts";
-import { authorize, type Authorizer, requestAttributes } from "./authorization.ts";
+import { authorize, type Authorizer, refuseDotSegments, requestAttributes } from "./authorization.ts";
 import { requestFields } from "./forwarded_headers.ts";
 import type { HttpLimits, HttpRequest, HttpResponse } from "./http.ts";
 import { type Exchange, HttpServer } from "./http_server.ts";
@@ -262,7 +262,7 @@ class RunningGateway implements Gateway {
   /** Asks whether the client may do what it wants to. */
   async #authorize({ connection, request, ...exchange }: Exchange, path: string): Promise<void> {
     const { authorize: authorizer } = this.#options;
-    if (!authorizer) return;
+    if (!authorizer) return refuseDotSegments(path);
     const signal = AbortSignal.any([exchange.signal, connection.watchClient()]);
     const attributes = requestAttributes(request.method, path, request.query);
     try {

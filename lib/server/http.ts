@@ -225,7 +225,7 @@ export class HttpServerConnection {
     }
     if (!this.#persistent) lines.push("Connection: close");
     else if (this.#request?.minorVersion === 0) lines.push("Connection: keep-alive");
-    const head = encodeLatin1(`${lines.join("\r\n")}\r\n\r\n`);
+    const head = encodeHead(lines);
     if (text) {
       const sent = bodiless ? [head] : [head, text];
       this.#sent = bodiless ? 0 : text.length;
@@ -259,7 +259,7 @@ export class HttpServerConnection {
     this.#persistent = false;
     this.#request = this.#watcher = undefined;
     const lines = [`HTTP/1.1 101 ${REASONS[101]}`, ...headers.map(([name, value]) => `${name}: ${value}`)];
-    await this.#duplex.write(encodeLatin1(`${lines.join("\r\n")}\r\n\r\n`));
+    await this.#duplex.write(encodeHead(lines));
     if (this.#buffer.length === 0 && !this.#filling) return this.#duplex;
     return {
       read: (into) => this.#filling || this.#buffer.length > 0 ? this.#readInto(into) : this.#duplex.read(into),
@@ -434,8 +434,15 @@ function findEmptyLine(buffer: Uint8Array, from: number): number {
   return -1;
 }
 
-/** Header values as they were read (as Latin-1) from who sent them. */
-function encodeLatin1(text: string): Uint8Array {
+/**
+ * The head of an answer; header values as they were read (as Latin-1) from who sent them.
+ *
+ * @throws {TypeError} If a line has what would end it, or no place in it.
+ */
+function encodeHead(lines: readonly string[]): Uint8Array {
+  const bad = lines.find((line) => !/^[\t\x20-\x7e\x80-\xff]*$/.test(line));
+  if (bad !== undefined) throw new TypeError(`cannot send ${JSON.stringify(bad)} in the head of an answer`);
+  const text = `${lines.join("\r\n")}\r\n\r\n`;
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   return bytes;

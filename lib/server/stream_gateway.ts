@@ -178,7 +178,7 @@ class GatewayStream {
     let refusal: unknown;
     if (way !== "translate") {
       try {
-        passed = await askForSame(this.#target, this.#request.method, this.#request.headers.get("upgrade") ?? "");
+        passed = await askForSame(this.#target, this.#request.method, wanted);
       } catch (error) {
         refusal = error;
       }

@@ -107,16 +107,19 @@ export async function askForSpdy(target: StreamTarget, protocols: readonly strin
 export async function askForSame(
   target: StreamTarget,
   method: string,
-  upgrade: string,
+  wire: keyof typeof UPGRADES,
 ): Promise<{ readonly headers: HeaderFields; readonly duplex: Duplex }> {
-  const { head, duplex } = await ask(target, upgrade.toLowerCase() === "websocket" ? "websocket" : "spdy", method, [
+  const { head, duplex } = await ask(target, wire, method, [
     ...withoutFields(target.headers, FRAMING),
     ...(method === "GET" ? [] : [["Content-Length", "0"]] as const),
     ["Connection", "Upgrade"],
-    ["Upgrade", upgrade],
+    // What was judged, whatever else the client named.
+    ["Upgrade", UPGRADES[wire]],
   ]);
   return { headers: head.headers, duplex };
 }
+
+const UPGRADES = { websocket: "websocket", spdy: "SPDY/3.1" } as const;
 
 /** The error of a gateway whose upstream cannot be reached or does not answer as it must (apimachinery `upgradeaware.go`). */
 export function proxyError(message: string): HttpResponse {

@@ -173,6 +173,29 @@ Deno.test("requestAttributes() refuses what others could read in another way", (
   }
 });
 
+Deno.test("requestAttributes() refuses a list's query that others could read in another way", () => {
+  const name = "fieldSelector=metadata.name=web";
+  const refused = [
+    `fieldSelector=type!=%FF&${name}`,
+    name + "&a".repeat(10_001),
+    "watch=%FF",
+    "watch=%",
+    `a;b&${name}`,
+    "fieldSelector=\u00e9",
+  ];
+  for (const query of refused) {
+    const error = assertThrows(() => requestAttributes("GET", "/api/v1/namespaces/n/secrets", query), StatusError);
+    assertEquals(error.response.status, 400, query.slice(0, 50));
+  }
+  const { verb, name: found } = requestAttributes(
+    "GET",
+    "/api/v1/namespaces/n/secrets",
+    `${name}&labelSelector=a%3Db,c+d`,
+  );
+  assertEquals([verb, found], ["list", "web"]);
+  assertEquals(requestAttributes("GET", "/api/v1/namespaces/n/pods/p/exec", "command=%FF&command=b").verb, "get");
+});
+
 Deno.test("authorize() asks for create too before a stream, however it is asked for", async () => {
   const ask = async (method: string, sub: string, allowed: readonly string[]) => {
     const asked: string[] = [];

@@ -175,6 +175,64 @@ Deno.test("a gateway passes nothing on that shows its credentials, or that it ca
   });
 });
 
+Deno.test("a gateway repeats nothing in the head of an answer that could end it", async () => {
+  await withGateway(never, async (gateway) => {
+    // The last bytes of these characters are CR and LF.
+    const split = "x\u010d\u010aSet-Cookie: a=b\u010d\u010a\u010d\u010aHTTP/1.1 200 OK";
+    const got = await ask(
+      gateway,
+      `OPTIONS /api HTTP/1.1\r\nHost: localhost\r\nAccess-Control-Request-Method: GET\r\n` +
+        `Access-Control-Request-Headers: ${split}\r\nConnection: close\r\n\r\n`,
+    );
+    assertEquals(statusLine(got), "HTTP/1.1 204 No Content");
+    assertEquals(got.includes("Set-Cookie"), false);
+    const named = await ask(
+      gateway,
+      "OPTIONS /api HTTP/1.1\r\nHost: localhost\r\nAccess-Control-Request-Method: GET\r\n" +
+        "Access-Control-Request-Headers: authorization, x-stream\r\nConnection: close\r\n\r\n",
+    );
+    assertStringIncludes(named, "Access-Control-Allow-Headers: authorization, x-stream\r\n");
+  });
+});
+
+Deno.test("a gateway passes no path on that leads out of its upstream's, with an authorizer or without", async () => {
+  for (const authorize of [undefined, () => ({ allowed: true } as const)]) {
+    await withGateway(never, async (gateway) => {
+      for (const path of ["/../x", "/api/..", "/api/./x", "/%2e%2E/x", "/api/.%2e/x", "/api%2f..%2fx", "/api/..%5cx"]) {
+        const got = await ask(gateway, authorized(gateway, "GET", path));
+        assertEquals(statusLine(got), "HTTP/1.1 400 Bad Request", path);
+      }
+    }, authorize ? { authorize } : {});
+  }
+});
+
+Deno.test("a gateway asks its upstream for the upgrade that it has judged, and for no other", async () => {
+  const asked: string[] = [];
+  await withGateway(async (connection) => {
+    const { headers } = await connection.head();
+    asked.push(...headers.filter(([name]) => name.toLowerCase() === "upgrade").map(([, value]) => value));
+    await connection.write("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+  }, async (gateway) => {
+    const path = "/api/v1/namespaces/n/pods/p/portforward";
+    const lines = [
+      "Connection: Upgrade",
+      "Upgrade: h2c",
+      "Upgrade: spdy/3.1",
+      "X-Stream-Protocol-Version: portforward.k8s.io",
+    ];
+    await ask(gateway, authorized(gateway, "POST", path, ...lines));
+  });
+  assertEquals(asked, ["SPDY/3.1", "websocket"], "itself, then what it is translated to");
+});
+
+Deno.test("a gateway whose token is empty does not start", async () => {
+  await assertRejects(
+    () => serveGateway({ access: accessTo("http://127.0.0.1:1"), listen: { port: 0 }, token: "" }),
+    TypeError,
+    "empty",
+  );
+});
+
 Deno.test("/healthz is the gateway's, /readyz also the upstream's", async () => {
   await withGateway(never, async (gateway) => {
     const got = await ask(gateway, authorized(gateway, "GET", "/healthz"));
