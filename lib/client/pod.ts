@@ -108,11 +108,13 @@ export class Pod {
 
   /**
    * Writes a file of a container: staged beside its place, compared with what the container has, and then put there. A
-   * file that is there keeps its inode. After a break it goes on at the byte where it stopped; of a stream, which gives
-   * its bytes once, the last 32 MiB are kept for that.
+   * file that is there keeps its inode, its owner and, unless it is given one, its mode. After a break it goes on at the
+   * byte where it stopped; of a stream, which gives its bytes once, the last 32 MiB are kept for that, and it is cancelled
+   * if the upload fails.
    *
    * @param path Where to; its folder has to be there.
-   * @throws {CopyError} If the container cannot take it or has something else. Its old content is still there then.
+   * @throws {CopyError} If the container cannot take it or has something else. Its old content is still there then, or
+   * {@linkcode CopyError.staged} names the new one.
    *
    * @example
    * ```ts
