@@ -3,16 +3,20 @@
  *
  * What goes between us and a container:
  *
- * * One exec of `sh` hears all that is not data on its stdin and answers on its stdout (`copy_shell.ts`): what programs there are,
- *   `mkdir`, checksums, what goes in place of what. If it breaks, another one is started once the old one is gone.
- * * Into the container (`copy_sink.ts`): everything is staged in `.podwire-…` beside its destination. Small files go through `tar x`,
- *   8 MiB at a time, with the list of their checksums, which `sha256sum -c` compares in the same exec; after a break those are sent again that are not there as they should be. A large file goes through
- *   `cat` to its own place in a staged file (`copy_send.ts`); after a break `dd` seeks to where it ends. When every checksum is right, what is new
- *   is renamed, and what is there rewritten by `cp`, or replaced as a whole where that fails.
- * * Out of it (`copy_source.ts`): one `tar c`; after a break another one goes on at the byte that is missing, if the checksum of
- *   what is before it is right (`copy_receive.ts`). The archive counts only with its end blocks, `tar`'s own exit code and the session's status. The checksums of what came
- *   are compared before anything is put in place.
- * * Checksums (`copy_check.ts`): of a large file one for each 32 MiB, so that the container sums up while the rest is on its way.
+ * * One exec of `sh` hears all that is not data on its stdin and answers on its stdout (`copy_shell.ts`): what
+ *   programs there are, `mkdir`, checksums, what goes in place of what. If it breaks, another one is started once
+ *   the old one is gone.
+ * * Into the container (`copy_sink.ts`): everything is staged in `.podwire-…` beside its destination. Small files go
+ *   through `tar x`, 8 MiB at a time, with the list of their checksums, which `sha256sum -c` compares in the same
+ *   exec; after a break those are sent again that are not there as they should be. A large file goes through `cat`
+ *   to its own place in a staged file (`copy_send.ts`); after a break `dd` seeks to where it ends. When every
+ *   checksum is right, what is new is renamed, and what is there rewritten by `cp`, or replaced as a whole where
+ *   that fails.
+ * * Out of it (`copy_source.ts`): one `tar c`; after a break another one goes on at the byte that is missing, if the
+ *   checksum of what is before it is right (`copy_receive.ts`). The archive counts only with its end blocks, `tar`'s
+ *   own exit code and the session's status. The checksums of what came are compared before anything is put in place.
+ * * Checksums (`copy_check.ts`): of a large file one for each 32 MiB, so that the container sums up while the rest
+ *   is on its way.
  *
  * No command that reads stdin ends its stdout before: containerd would close stdin with it.
  *
