@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { maskPath, messageOf } from "../bytes/mod.ts";
+import { maskPath, messageOf, orAbort } from "../bytes/mod.ts";
 import type { ClusterAccess } from "../kubeconfig/mod.ts";
 import { AccessControl, randomToken } from "./access.ts";
 import { authorize, type Authorizer, refuseDotSegments, requestAttributes } from "./authorization.ts";
@@ -135,6 +135,10 @@ class RunningGateway implements Gateway {
   readonly #access: AccessControl;
   readonly #upstream: Upstream;
   readonly #metrics = new GatewayMetrics();
+  /** Ends the question below. */
+  readonly #over = new AbortController();
+  /** The question to the upstream whether it is ready, while there is one. */
+  #probing: Promise<Readiness> | undefined;
 
   constructor(listener: SocketListener, options: GatewayOptions) {
     this.#options = options;
@@ -185,6 +189,8 @@ class RunningGateway implements Gateway {
       await this.#server.finished;
     } finally {
       signal?.removeEventListener("abort", end);
+      this.#over.abort();
+      await this.#probing;
       this.#upstream.close();
     }
   }
@@ -194,7 +200,7 @@ class RunningGateway implements Gateway {
     const { connection, request, client } = exchange;
     const time = new Date();
     const started = performance.now();
-    const outcome: Outcome = { path: maskPath(request.path), status: 0 };
+    const outcome: Outcome = { path: maskPath(request.path, this.token), status: 0 };
     try {
       await this.#serve(exchange, outcome);
     } catch (error) {
@@ -229,13 +235,13 @@ class RunningGateway implements Gateway {
       outcome.status = response.status;
       await connection.respond(share(response));
     };
-    const preflight = this.#access.preflight(request);
-    if (preflight) return await respond(preflight);
-    const path = outcome.path = this.#access.admit(request);
+    const admitted = this.#admit(exchange);
+    if (typeof admitted !== "string") return await respond(admitted);
+    const path = outcome.path = admitted;
     refuseImpersonation(request);
     if (request.method === "TRACE") throw methodNotAllowed(); // An upstream that does it answers with the credentials.
     if (path === "/healthz") return await respond(text(request, 200, "ok"));
-    if (path === "/readyz") return await respond(text(request, ...await this.#readiness(signal)));
+    if (path === "/readyz") return await respond(text(request, ...await this.#readiness(exchange)));
     await this.#authorize(exchange, path);
     if (path === "/metrics") return await respond(text(request, 200, this.#metricsText(), METRICS_TYPE));
     const tls = this.#own.certificate !== undefined;
@@ -256,7 +262,23 @@ class RunningGateway implements Gateway {
       if (reason !== undefined) this.#metrics.failure("stream");
       return;
     }
-    await proxyRequest({ ...passed, share, onStatus: (status) => outcome.status = status });
+    const patience = this.#options.limits?.idle;
+    await proxyRequest({
+      ...passed,
+      ...(patience !== undefined && { patience }),
+      share,
+      onStatus: (status) => outcome.status = status,
+    });
+  }
+
+  /** The path of a request that is let in, or the answer to a preflight. Others keep no connection: its place is for those who may. */
+  #admit({ connection, request }: Exchange): string | HttpResponse {
+    try {
+      return this.#access.preflight(request) ?? this.#access.admit(request);
+    } catch (error) {
+      connection.finish();
+      throw error;
+    }
   }
 
   /** Asks whether the client may do what it wants to. */
@@ -280,19 +302,34 @@ class RunningGateway implements Gateway {
   }
 
   /** Whether requests can be passed on: not while the gateway ends, and only to an upstream that is ready itself. */
-  async #readiness(signal: AbortSignal): Promise<[status: number, body: string]> {
+  async #readiness({ connection, signal }: Exchange): Promise<Readiness> {
     if (this.#server.draining) return [503, "the gateway is ending"];
+    const gone = AbortSignal.any([signal, connection.watchClient()]);
+    this.#probing ??= this.#probe().finally(() => this.#probing = undefined);
+    return await orAbort(this.#probing, gone);
+  }
+
+  /** Asks the upstream, for all who want to know meanwhile; so none of them ends it by leaving, but its deadline does. */
+  async #probe(): Promise<Readiness> {
+    const deadline = AbortSignal.timeout(READY_TIMEOUT);
+    const signal = AbortSignal.any([this.#over.signal, deadline]);
     try {
       const { head, body } = await this.#upstream.request({ method: "GET", target: "/readyz", headers: [], signal });
       await body.cancel();
       if (head.status === 200) return [200, "ok"];
       return [503, `the backend is not ready: /readyz answers ${head.status} ${head.statusText}`];
     } catch (error) {
-      signal.throwIfAborted();
+      if (deadline.aborted) return [503, "the backend is not ready: /readyz has no answer in time"];
       return [503, `error dialing backend: ${messageOf(error)}`];
     }
   }
 }
+
+/** Whether a gateway is ready, as it answers that. */
+type Readiness = [status: number, body: string];
+
+/** How long an upstream may take to say whether it is ready, in milliseconds. */
+const READY_TIMEOUT = 5_000;
 
 /** What is known of a request when it is over; see {@linkcode AccessRecord}. */
 interface Outcome {

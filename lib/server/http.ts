@@ -45,7 +45,12 @@ export interface HttpLimits {
   readonly lines?: number;
   /** Bytes of a body that is read as a whole. Default 1 MiB. */
   readonly body?: number;
-  /** How long a connection may wait for a request, or for the next piece of a streamed body, in milliseconds. Default 120 000. */
+  /** How long the head of a connection's first request may take, in milliseconds: nothing is known of the client. Default 10 000. */
+  readonly first?: number;
+  /**
+   * How long a connection may wait for a further request, or for the next piece of a streamed body, and how long an upstream may take to
+   * accept one, in milliseconds. Default 120 000.
+   */
   readonly idle?: number;
   /** How long the head of a request, or a body that is read as a whole, may take, in milliseconds. Default 30 000. */
   readonly request?: number;
@@ -56,9 +61,9 @@ export class ClientGoneError extends PodwireError {
   /** The class's name. */
   override name = "ClientGoneError";
 
-  /** The client is gone. */
-  constructor() {
-    super("the client went away before the end of its answer");
+  /** The client is gone, or was sent away. */
+  constructor(message = "the client went away before the end of its answer") {
+    super(message);
   }
 }
 
@@ -88,6 +93,7 @@ export class HttpServerConnection {
   #body: BodyLength = { type: "none" };
   #bodyState: "unread" | "reading" | "read" = "read";
   #watcher: AbortController | undefined;
+  #isFirst = true;
   #persistent = true;
   #received = 0;
   #sent = 0;
@@ -95,7 +101,7 @@ export class HttpServerConnection {
   /** Serves `duplex`. */
   constructor(duplex: Duplex, limits: HttpLimits = {}) {
     this.#duplex = duplex;
-    this.#limits = { head: 256 * 1024, lines: 256, body: 1024 * 1024, idle: 120_000, request: 30_000, ...limits };
+    this.#limits = { ...DEFAULT_LIMITS, ...limits };
   }
 
   /** Whether the current request has a body that nobody has begun to read. */
@@ -126,9 +132,11 @@ export class HttpServerConnection {
       return undefined;
     }
     if (this.#bodyState === "unread") await this.body();
-    if (this.#buffer.length === 0 && !await this.#withDeadline(this.#limits.idle, () => this.#fill())) return undefined;
-    const head = await this.#withDeadline(this.#limits.request, () => this.#readHead());
+    const head = this.#isFirst
+      ? await this.#withDeadline(this.#limits.first, () => this.#nextHead())
+      : await this.#nextHead();
     if (head === undefined) return undefined;
+    this.#isFirst = false;
     this.#bodyState = "reading"; // Where what follows ends is only known from the head.
     const request = parseHead(head, this.#limits.lines);
     this.#body = bodyLength(request);
@@ -188,7 +196,7 @@ export class HttpServerConnection {
   /**
    * A signal that aborts, with a {@linkcode ClientGoneError}, when the client ends or breaks the connection before its
    * request has been answered. As in Go's server, one that has only ended its own direction counts as gone: nothing tells it from one
-   * that has closed.
+   * that has closed. One that sends much behind its request is dropped: its end could not be seen behind that.
    */
   watchClient(): AbortSignal {
     if (!this.#watcher) {
@@ -297,6 +305,9 @@ export class HttpServerConnection {
       const more = await this.#fill().catch(() => false);
       if (!more && this.#watcher === watcher) return watcher.abort(new ClientGoneError());
     }
+    if (this.#watcher !== watcher) return;
+    this.#duplex.close();
+    watcher.abort(new ClientGoneError("the client sent too much behind a request that has no answer yet"));
   }
 
   async #readInto(into: Uint8Array): Promise<number | null> {
@@ -310,6 +321,12 @@ export class HttpServerConnection {
     into.set(part);
     this.#buffer = this.#buffer.subarray(part.length);
     return part.length;
+  }
+
+  /** The head of the next request, in its time once it has begun. */
+  async #nextHead(): Promise<string | undefined> {
+    if (this.#buffer.length === 0 && !await this.#withDeadline(this.#limits.idle, () => this.#fill())) return undefined;
+    return await this.#withDeadline(this.#limits.request, () => this.#readHead());
   }
 
   /** Up to and without the empty line, or `undefined` if the client ended before it sent anything. */
@@ -406,6 +423,15 @@ export class HttpServerConnection {
   }
 }
 
+const DEFAULT_LIMITS: Required<HttpLimits> = {
+  head: 256 * 1024,
+  lines: 256,
+  body: 1024 * 1024,
+  first: 10_000,
+  idle: 120_000,
+  request: 30_000,
+};
+
 /** The longest chunk-size or trailer line, in bytes. */
 const MAX_CHUNK_LINE = 4096;
 
@@ -416,7 +442,7 @@ const MAX_SKIPPED = 64 * 1024;
 const MAX_LINGERED = 256 * 1024;
 const LINGER = 500;
 
-/** While a request is being answered, as many bytes of the next ones are read, to see whether the client is still there. */
+/** While a request is being answered, fewer bytes of the next ones are read, to see whether the client is still there. */
 const MAX_AHEAD = 16 * 1024;
 
 /** How much is read at once, in bytes. */

@@ -44,11 +44,6 @@ export class HeaderLines {
     return this.#lines.filter(([name]) => name.toLowerCase() === wanted).map(([, value]) => value);
   }
 
-  /** The same as the platform's headers, where lines of one name are joined. */
-  toHeaders(): Headers {
-    return new Headers(this.#lines.map(([name, value]) => [name, value]));
-  }
-
   /** The comma-separated, lower-cased members of all lines of that name. */
   tokens(name: string): string[] {
     return this.getAll(name).flatMap((value) => value.split(",")).map((token) => token.trim().toLowerCase())

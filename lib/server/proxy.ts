@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { messageOf, PodwireError } from "../bytes/mod.ts";
+import { MAX_DELAY, messageOf, PodwireError } from "../bytes/mod.ts";
 import { DialError } from "../dial/mod.ts";
 import { ConfigError, CredentialsError } from "../kubeconfig/mod.ts";
 import { type Fields, responseFields } from "./forwarded_headers.ts";
@@ -23,6 +23,8 @@ export interface ProxiedRequest {
   readonly headers: Fields;
   /** Where to pass it on. */
   readonly upstream: Upstream;
+  /** How long that may take to accept a piece of the body, in milliseconds. Default 120 000. */
+  readonly patience?: number;
   /** Ends it at once. */
   readonly signal: AbortSignal;
   /** What is to be done with an answer before it is sent. */
@@ -39,20 +41,22 @@ export interface ProxiedRequest {
  * @throws Why the connection broke, on either side; the client's is closed then.
  */
 export async function proxyRequest(proxied: ProxiedRequest): Promise<void> {
-  const { connection, request, target, headers, upstream } = proxied;
+  const { connection, request, target, headers, upstream, patience = PATIENCE } = proxied;
   // Ends the upstream's request if the client's ends early, for whatever reason.
   const ended = new AbortController();
-  const gone = connection.watchClient();
-  const signal = AbortSignal.any([ended.signal, gone, proxied.signal]);
+  const left = AbortSignal.any([connection.watchClient(), proxied.signal]);
+  const signal = AbortSignal.any([ended.signal, left]);
+  // Behind what nobody reads a client's end is not seen: one that has gone would stay for ever.
+  const stalled = () => ended.abort(new BackendError(`it accepted nothing of the request for ${patience / 1000} s`));
   try {
     const { head, body } = await upstream.request({
       method: request.method,
       target,
       headers,
-      ...(connection.hasBody && { body: connection.stream() }),
+      ...(connection.hasBody && { body: takenInTime(connection.stream(), patience, stalled) }),
       signal,
     }).catch((error) => {
-      signal.throwIfAborted();
+      left.throwIfAborted();
       throw explain(error);
     });
     if (head.status >= 300 && head.status < 400 && head.headers.some(([name]) => /^location$/i.test(name))) {
@@ -67,7 +71,7 @@ export async function proxyRequest(proxied: ProxiedRequest): Promise<void> {
       body: piecesOf(body),
     }));
   } catch (error) {
-    signal.throwIfAborted();
+    left.throwIfAborted();
     throw error;
   } finally {
     ended.abort();
@@ -88,6 +92,25 @@ const REDIRECT_REFUSED: HttpResponse = {
 class BackendError extends PodwireError {
   /** The class's name. */
   override name = "BackendError";
+}
+
+/** As the client's own, in milliseconds; see {@linkcode HttpLimits.idle}. */
+const PATIENCE = 120_000;
+
+/** The same pieces; calls `stalled` when whoever takes them is not back for the next one in time. */
+async function* takenInTime(
+  pieces: AsyncIterable<Uint8Array>,
+  patience: number,
+  stalled: () => void,
+): AsyncGenerator<Uint8Array> {
+  for await (const piece of pieces) {
+    const timer = setTimeout(stalled, Math.min(patience, MAX_DELAY));
+    try {
+      yield piece;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
 }
 
 async function* piecesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {

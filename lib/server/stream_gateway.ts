@@ -71,6 +71,11 @@ export interface StreamOptions {
    * passes if `ExtendWebSocketsToKubelet` is among them; else v5 and tunnels are translated to SPDY, and the rest passes.
    */
   readonly declaredFeatures?: readonly string[];
+  /**
+   * How long the upstream of a stream that passes as it is may say nothing once the client has ended its direction, in milliseconds: a
+   * client that has closed looks the same. Default 300 000.
+   */
+  readonly silence?: number;
 }
 
 /** What is counted of streams. */
@@ -107,6 +112,9 @@ export interface StreamOutcome {
 export async function serveStream(request: StreamRequest, options: StreamOptions = {}): Promise<StreamOutcome> {
   return await new GatewayStream(request, options).run();
 }
+
+/** See {@linkcode StreamOptions.silence}: long enough for a command that reads its input to the end and then thinks, in milliseconds. */
+const SILENCE = 300_000;
 
 /** How long a client may take to hear that the gateway ends, in milliseconds. */
 const END_TIMEOUT = 5_000;
@@ -178,14 +186,17 @@ class GatewayStream {
     let refusal: unknown;
     if (way !== "translate") {
       try {
-        passed = await askForSame(this.#target, this.#request.method, wanted);
+        const spelling = this.#request.headers.get("upgrade") ?? "";
+        passed = await askForSame(this.#target, this.#request.method, wanted, spelling);
       } catch (error) {
         refusal = error;
       }
     }
-    this.#count(passed !== undefined || way === "pass");
+    const unreachable = refusal !== undefined && !(refusal instanceof UpstreamRefusal);
+    const translates = translate && way !== "pass" && !passed && !unreachable;
+    this.#count(!translates);
     if (passed) return await this.#pass(wanted, passed);
-    if (way === "pass" || !translate || (refusal && !(refusal instanceof UpstreamRefusal))) throw refusal;
+    if (!translates) throw refusal;
     try {
       await translate();
     } catch (error) {
@@ -255,7 +266,7 @@ class GatewayStream {
       duplex.close();
       throw error;
     });
-    await joinDuplexes(client, duplex, { signal: this.#end.signal });
+    await joinDuplexes(client, duplex, { signal: this.#end.signal, silence: this.#options.silence ?? SILENCE });
   }
 
   /** exec or attach, upstream over `wire`. */

@@ -120,8 +120,8 @@ class RelayedCommand implements ServedCommand {
     const session = this.#session;
     const json = hasJsonStatus(session.protocol);
     try {
-      const code = await session.exitCode;
-      this.#onEnd({ code: 200, ...(code !== 0 && { reason: `command terminated with exit code ${code}` }) });
+      await session.exitCode;
+      this.#onEnd({ code: 200 }); // Whatever it is: the stream did what it is for.
       if (!json) return statusText(SUCCESS);
       return { ...statusText(parseStatus(session.statusText)), json: session.statusText };
     } catch (error) {

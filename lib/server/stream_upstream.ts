@@ -101,20 +101,21 @@ export async function askForSpdy(target: StreamTarget, protocols: readonly strin
 /**
  * Asks for just what the client asks for.
  *
- * @param upgrade The client's `Upgrade` field.
+ * @param spelling The client's `Upgrade` field.
  * @throws As {@linkcode askForWebSocket}.
  */
 export async function askForSame(
   target: StreamTarget,
   method: string,
   wire: keyof typeof UPGRADES,
+  spelling: string,
 ): Promise<{ readonly headers: HeaderFields; readonly duplex: Duplex }> {
   const { head, duplex } = await ask(target, wire, method, [
     ...withoutFields(target.headers, FRAMING),
     ...(method === "GET" ? [] : [["Content-Length", "0"]] as const),
     ["Connection", "Upgrade"],
-    // What was judged, whatever else the client named.
-    ["Upgrade", UPGRADES[wire]],
+    // What was judged, in the client's spelling, and nothing else that it named.
+    ["Upgrade", spelling.toLowerCase() === UPGRADES[wire].toLowerCase() ? spelling : UPGRADES[wire]],
   ]);
   return { headers: head.headers, duplex };
 }

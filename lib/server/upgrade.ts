@@ -42,8 +42,11 @@ export async function upgradeToWebSocket(
   supported: readonly string[],
   options: Omit<WebSocketConnectionOptions, "role" | "protocol"> = {},
 ): Promise<WebSocketConnection | undefined> {
-  const headers = request.headers.toHeaders();
-  headers.set("Sec-WebSocket-Protocol", offered.join(", "));
+  // No `Headers`: it throws for values that are not Latin-1, which is none of this handshake's business.
+  const headers = {
+    get: (name: string) =>
+      (name === "sec-websocket-protocol" ? offered : request.headers.getAll(name)).join(", ") || null,
+  };
   let handshake: ServerHandshake;
   try {
     handshake = await acceptWebSocket({ method: request.method, headers }, supported);

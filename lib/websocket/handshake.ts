@@ -125,7 +125,7 @@ export interface ServerHandshake {
  * ```
  */
 export async function acceptWebSocket(
-  request: { readonly method: string; readonly headers: Headers },
+  request: { readonly method: string; readonly headers: Pick<Headers, "get"> },
   supported: readonly string[],
 ): Promise<ServerHandshake> {
   const { method, headers } = request;
@@ -159,7 +159,7 @@ export async function acceptWebSocket(
 }
 
 /** Whether a request asks for a WebSocket: its `Upgrade` and `Connection`, as Kubernetes' servers read them. */
-export function isWebSocketRequest(request: { readonly headers: Headers }): boolean {
+export function isWebSocketRequest(request: { readonly headers: Pick<Headers, "get"> }): boolean {
   return hasToken(request.headers.get("upgrade"), "websocket") &&
     hasToken(request.headers.get("connection"), "upgrade");
 }
