@@ -39,7 +39,7 @@ export const command = defineCommand({
     "image-pull-policy": { kind: "string", help: "When the image is pulled: Always, IfNotPresent or Never" },
     "namespace": {
       ...GLOBAL_FLAGS.namespace,
-      help: `The namespace of the relays and the operator; ${RELAY_NAMESPACE} if not given`,
+      help: `The namespace of the relays and the operator; ${RELAY_NAMESPACE} if not given. Any other has to exist`,
     },
   },
   needsCluster: false,
@@ -52,15 +52,22 @@ export const command = defineCommand({
     if (!image && allow.length > 0) throw new UsageError("--allow is for the operator: it needs --image");
     readAllowed(allow);
     const pull = imagePullPolicy === "" ? {} : { imagePullPolicy };
+    const makeNamespace = namespace === RELAY_NAMESPACE;
     const objects = [
       CRD,
-      ...operatorAccess(namespace),
+      ...operatorAccess(namespace, { makeNamespace }),
       ...(image ? [operatorDeployment({ namespace, image, ...pull, allow })] : []),
     ];
-    await writeText(Deno.stdout, objects.map(toYaml).join("---\n"));
+    await writeText(Deno.stdout, (makeNamespace ? "" : note(namespace)) + objects.map(toYaml).join("---\n"));
     return 0;
   },
 });
+
+/** What a namespace needs that is not printed. */
+function note(namespace: string): string {
+  return `# The namespace ${namespace} has to exist, and to admit pods with host paths and the host's network:\n` +
+    `#   kubectl label namespace ${namespace} pod-security.kubernetes.io/enforce=privileged\n`;
+}
 
 /**
  * Reads `--allow`.
@@ -73,7 +80,7 @@ export function readAllowed(values: readonly string[]): ReturnType<typeof parseA
       return parseAllowed(value);
     } catch (error) {
       if (!(error instanceof SyntaxError)) throw error;
-      throw new UsageError(`--allow ${value}: the address ${error.message}`, { cause: error });
+      throw new UsageError(`--allow ${value}: ${error.message}`, { cause: error });
     }
   });
 }

@@ -5,13 +5,10 @@
  */
 import type { Manifest } from "../client/mod.ts";
 import {
-  type ConfigFile,
   halfObjects,
-  parseRelays,
+  parseHalves,
   readConfigFiles,
   RelayConfigError,
-  type RelayFile,
-  RelayHalvesError,
   relayService,
   type RelaySet,
   type RelaySpec,
@@ -26,6 +23,7 @@ import { writeText } from "./standard_streams.ts";
 import { toYaml } from "./yaml_output.ts";
 
 const PARTS = ["all", "cluster", "static-pod"] as const;
+const PULL_POLICIES = ["Always", "IfNotPresent", "Never"] as const;
 
 /** The command. */
 export const command = defineCommand({
@@ -64,39 +62,34 @@ export const command = defineCommand({
 
   async run({ flags, words }) {
     if (words.length > 0) throw new UsageError(`extra arguments: [${words.join(" ")}]`);
-    const { config, image, "image-pull-policy": imagePullPolicy, name } = flags;
-    const part = PARTS.find((part) => part === flags.part);
-    if (!part) throw new UsageError(`--part must be one of ${PARTS.join(", ")}, not ${JSON.stringify(flags.part)}`);
+    const { config, image } = flags;
+    const part = readChoice("--part", flags.part, PARTS);
     if (!config) throw new UsageError("--config is required: the file with the relays");
     if (!image) throw new UsageError("--image is required: it is what the pods run");
     const set = {
-      name,
-      namespace: flags.namespace || RELAY_NAMESPACE,
+      name: readName("--name", flags.name),
+      namespace: readName("--namespace", flags.namespace || RELAY_NAMESPACE),
       image,
-      ...(imagePullPolicy !== "" && { imagePullPolicy }),
+      ...(flags["image-pull-policy"] !== "" && {
+        imagePullPolicy: readChoice("--image-pull-policy", flags["image-pull-policy"], PULL_POLICIES),
+      }),
       nodeSelector: Object.fromEntries(flags["node-selector"].map(readLabel)),
     };
     const files = await readConfigFiles(config);
     if (files.length === 0) throw new UsageError(`--config ${config} has no *.yaml, *.yml or *.json in it`);
-    let objects: Manifest[];
+    let relays: RelaySpec[];
     try {
-      objects = objectsOf({ ...set, relays: await readRelays(files) }, part);
+      relays = parseHalves(files);
     } catch (error) {
-      if (!(error instanceof RelayConfigError || error instanceof RelayHalvesError)) throw error;
+      if (!(error instanceof RelayConfigError)) throw error;
       await writeText(Deno.stderr, `${error.message}\n`);
       return BAD_CONFIGURATION;
     }
+    const objects = objectsOf({ ...set, relays }, part);
     await writeText(Deno.stdout, NOTES[part] + objects.map(toYaml).join("---\n"));
     return 0;
   },
 });
-
-/** The relays as the files have them, once they are known to be right. */
-async function readRelays(files: readonly ConfigFile[]): Promise<RelaySpec[]> {
-  parseRelays(files);
-  const { load } = await import("js-yaml");
-  return files.flatMap(({ text }) => (load(text) as RelayFile).relays);
-}
 
 function objectsOf(set: RelaySet, part: typeof PARTS[number]): Manifest[] {
   if (part === "static-pod") return [staticPod(set)];
@@ -107,10 +100,39 @@ function objectsOf(set: RelaySet, part: typeof PARTS[number]): Manifest[] {
   ];
 }
 
+function readChoice<const T extends string>(flag: string, text: string, choices: readonly T[]): T {
+  const choice = choices.find((choice) => choice === text);
+  if (choice === undefined) {
+    throw new UsageError(`${flag} must be one of ${choices.join(", ")}, not ${JSON.stringify(text)}`);
+  }
+  return choice;
+}
+
+/** Reads what becomes a name and a label's value: both take a DNS label. */
+function readName(flag: string, text: string): string {
+  if (/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(text)) return text;
+  const wanted = "a DNS label (at most 63 of a-z, 0-9 and -, not - at an end)";
+  throw new UsageError(`${flag} must be ${wanted}, not ${JSON.stringify(text)}`);
+}
+
+/** A label's value, unless it is empty, and its key after the `/`. */
+const LABEL_NAME = /^[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?$/;
+
+/** A label's key up to the `/`: a DNS subdomain. */
+const LABEL_PREFIX = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/;
+
 function readLabel(text: string): [string, string] {
   const [key = "", value] = text.split(/=(.*)/s, 2);
   if (key === "" || value === undefined) {
     throw new UsageError(`--node-selector must be KEY=VALUE, not ${JSON.stringify(text)}`);
+  }
+  const [, prefix, name = ""] = /^(?:(.*?)\/)?(.*)$/s.exec(key) ?? [];
+  if (!LABEL_NAME.test(name) || (prefix !== undefined && !LABEL_PREFIX.test(prefix))) {
+    throw new UsageError(`--node-selector ${text}: the key must be [DOMAIN/]NAME, not ${JSON.stringify(key)}`);
+  }
+  if (value !== "" && !LABEL_NAME.test(value)) {
+    const wanted = "at most 63 letters, digits, -, _ and ., a letter or digit at both ends";
+    throw new UsageError(`--node-selector ${text}: the value must be ${wanted}, not ${JSON.stringify(value)}`);
   }
   return [key, value];
 }

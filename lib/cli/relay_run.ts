@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { messageOf } from "../bytes/mod.ts";
+import { messageOf, PodwireError } from "../bytes/mod.ts";
 import {
   type ConfigFile,
+  explainProblem,
   formatAddress,
   parseAddress,
   parseRelays,
@@ -15,14 +16,18 @@ import {
   type RelayEvent,
   Relays,
   serveAdmin,
+  TlsFileError,
   watchConfigFiles,
 } from "../relay/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
+import { RelayLog } from "./relay_log.ts";
 import { writeText } from "./standard_streams.ts";
 
 /** What a wrong configuration ends with. */
 export const BAD_CONFIGURATION = 2;
+
+const log = new RelayLog(Deno.stderr);
 
 /** The command. */
 export const command = defineCommand({
@@ -90,8 +95,8 @@ export const command = defineCommand({
     await untilEnded(async (signal) => {
       await using running = new Relays({ onEvent: report });
       await using endpoint = admin && await serveAdmin(running, admin);
-      if (endpoint) say(`admin endpoint on ${formatAddress(endpoint.address)}`);
-      if (relays.length === 0) say(`${flags.config}: no relays yet`);
+      if (endpoint) log.say(`admin endpoint on ${formatAddress(endpoint.address)}`);
+      if (relays.length === 0) log.say(`${flags.config}: no relays yet`);
       await running.apply(relays);
       await follow(flags.config, files, running, signal);
     });
@@ -108,23 +113,46 @@ function readAdmin(text: string): ReturnType<typeof parseAddress> {
   }
 }
 
-/** Takes what the configuration becomes, until `signal` aborts. */
+/**
+ * Takes what the configuration becomes, until `signal` aborts. One that is wrong only in its certificates is tried again: the
+ * kubelet brings a Secret and a ConfigMap up to date one after the other.
+ */
 async function follow(
   path: string,
   files: readonly ConfigFile[],
   running: Relays,
   signal: AbortSignal,
 ): Promise<void> {
-  for await (const now of watchConfigFiles(path, files, signal)) {
+  let wrong = "";
+  let waiting = false;
+  for await (const now of watchConfigFiles(path, files, signal, () => waiting)) {
+    const again = waiting;
     try {
+      waiting = false;
       if (now instanceof Error) throw now;
-      await running.apply(parseRelays(now));
+      await take(path, now, running);
       running.countReload(true);
-      say("the new configuration is in use");
+      log.say("the new configuration is in use");
     } catch (error) {
+      waiting = error instanceof RelayConfigError && error.cause instanceof TlsFileError;
+      const before = wrong;
+      wrong = messageOf(error);
+      if (again && waiting && wrong === before) continue; // It has been told.
       running.countReload(false);
-      say(`the new configuration is wrong and not used:\n${messageOf(error)}`);
+      log.say(`the new configuration is wrong and not used:\n${wrong}`);
     }
+  }
+}
+
+async function take(path: string, files: readonly ConfigFile[], running: Relays): Promise<void> {
+  if (files.length === 0 && running.state().length > 0) {
+    throw new PodwireError(`${path}: its last file is gone; no relays at all is a file with \`relays: []\``);
+  }
+  try {
+    await running.apply(parseRelays(files));
+  } catch (error) {
+    if (!(error instanceof TlsFileError)) throw error;
+    throw explainProblem(files, error);
   }
 }
 
@@ -138,19 +166,11 @@ export async function untilEnded(work: (signal: AbortSignal) => Promise<void>): 
     await work(ended.signal);
   } finally {
     for (const signal of endings) Deno.removeSignalListener(signal, end);
+    await log.flush();
   }
 }
 
 /** Says what happened to a relay. */
 export function report({ relay, type, message }: RelayEvent): void {
-  say(`${relay}: ${type === "listening" ? `from ${message}` : message}`);
-}
-
-/** Writes a line at once: a relay does not wait for whoever reads its log. */
-function say(text: string): void {
-  try {
-    Deno.stderr.writeSync(new TextEncoder().encode(`${text}\n`));
-  } catch {
-    // Nobody is left to be told.
-  }
+  log.say(`${relay}: ${type === "listening" ? `from ${message}` : message}`);
 }

@@ -10,7 +10,7 @@ export type Address =
   | { readonly kind: "unix" | "unix-dgram"; readonly path: string };
 
 /** The longest path of a unix socket in bytes: `sockaddr_un.sun_path` less its NUL (unix(7)). */
-const MAX_PATH = 107;
+export const MAX_PATH = 107;
 
 /**
  * Reads `tcp:HOST:PORT`, `udp:HOST:PORT`, `unix:PATH`, `unix:@NAME` or `unix-dgram:PATH`. Without HOST it is 127.0.0.1:

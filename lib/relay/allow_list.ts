@@ -5,6 +5,8 @@
  */
 import { formatAddress, parseAddress } from "./address.ts";
 import type { RelaySpec } from "./config.ts";
+import { RelayConfigError } from "./config_reader.ts";
+import { parseRelays } from "./parse_config.ts";
 
 /** One target that may be exposed. */
 export interface Allowed {
@@ -17,16 +19,27 @@ export interface Allowed {
 /**
  * Reads `ADDRESS` or `ADDRESS=PATH[,PATH…]`: `tcp:127.0.0.1:10259=/metrics`.
  *
- * @throws {SyntaxError} If it is neither.
+ * @throws {SyntaxError} If it is neither, or no relay could be so.
  */
 export function parseAllowed(text: string): Allowed {
   const [address = "", list] = text.split(/=(.*)/s, 2);
-  const allowed = { address: formatAddress(parseAddress(address)) };
-  if (list === undefined) return allowed;
-  const paths = list.split(",");
-  const wrong = paths.find((path) => !path.startsWith("/"));
-  if (wrong !== undefined) throw new SyntaxError(`has a path that does not begin with /: ${JSON.stringify(wrong)}`);
-  return { ...allowed, paths };
+  const paths = list?.split(",");
+  refuseNever(address, paths);
+  const parsed = parseAddress(address);
+  if ("path" in parsed) throw new SyntaxError("the address must be tcp:HOST:PORT or udp:HOST:PORT");
+  return { address: formatAddress(parsed), ...(paths && { paths }) };
+}
+
+/** What no relay can have would be an entry that never matches: a mistake that nobody would see. */
+function refuseNever(address: string, paths: readonly string[] | undefined): void {
+  const relay = { name: "r", listen: { address: "unix:@r" }, target: { address }, ...(paths && { http: { paths } }) };
+  try {
+    parseRelays([{ file: "--allow", text: JSON.stringify({ relays: [relay] }) }]);
+  } catch (cause) {
+    if (!(cause instanceof RelayConfigError)) throw cause;
+    const problems = cause.details.map(({ key, text }) => `the ${key.includes(".http") ? "path" : "address"} ${text}`);
+    throw new SyntaxError(problems.join("; "), { cause });
+  }
 }
 
 /** Why `relay` may not be, for people; `undefined` if it may. */

@@ -18,19 +18,29 @@ const MAX_FILE = 4 * 1024 * 1024;
  * @throws {PodwireError} If the path or one of the files cannot be read, or a file is too large.
  */
 export async function readConfigFiles(path: string): Promise<ConfigFile[]> {
+  const names = await naming(
+    path,
+    async () => (await Deno.stat(path)).isDirectory ? await listFolder(path) : undefined,
+  );
+  if (!names) return [await naming(path, () => readFile(path))];
+  const files = names.map((name) => `${path.replace(/\/$/, "")}/${name}`);
+  return await Promise.all(files.map((file) => naming(file, () => readFile(file))));
+}
+
+/** Does `work`, and names `path` if it fails: of a folder's files one alone may be a link that leads nowhere. */
+async function naming<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
-    return await readAll(path);
+    return await work();
   } catch (cause) {
     if (cause instanceof PodwireError) throw cause;
     throw new PodwireError(`cannot read the configuration ${path}: ${systemText(cause)}`, { cause });
   }
 }
 
-async function readAll(path: string): Promise<ConfigFile[]> {
-  if (!(await Deno.stat(path)).isDirectory) return [await readFile(path)];
+async function listFolder(path: string): Promise<string[]> {
   const names: string[] = [];
   for await (const { name } of Deno.readDir(path)) if (COUNTS.test(name)) names.push(name);
-  return await Promise.all(names.sort().map((name) => readFile(`${path.replace(/\/$/, "")}/${name}`)));
+  return names.sort();
 }
 
 async function readFile(file: string): Promise<ConfigFile> {
@@ -52,11 +62,13 @@ const INTERVAL = 500;
  * so escapes it, as some do a file system's notices.
  *
  * @param last What was read before.
+ * @param again Whether to yield it although it is the same as before.
  */
 export async function* watchConfigFiles(
   path: string,
   last: readonly ConfigFile[],
   signal: AbortSignal,
+  again: () => boolean = () => false,
 ): AsyncGenerator<ConfigFile[] | Error> {
   let known = JSON.stringify(last);
   let seen = known;
@@ -67,7 +79,7 @@ export async function* watchConfigFiles(
     const text = now instanceof Error ? now.message : JSON.stringify(now);
     const settled = text === seen;
     seen = text;
-    if (!settled || text === known) continue;
+    if (!settled || (text === known && !again())) continue;
     known = text;
     yield now;
   }

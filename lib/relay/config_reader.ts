@@ -3,7 +3,24 @@
  *
  * @module
  */
-import { ConfigError, isTrue, Source, type YamlMapping, type YamlNode } from "../kubeconfig/mod.ts";
+import {
+  ConfigError,
+  isTrue,
+  Source,
+  type YamlMapping,
+  type YamlNode,
+  type YamlScalar,
+  type YamlSequence,
+} from "../kubeconfig/mod.ts";
+
+/** More problems than this are counted, not told: the message goes to a log. */
+const MAX_TOLD = 20;
+
+/** The longest value that is told whole, in characters: a key or a token that was pasted by mistake stays out of the log. */
+const MAX_VALUE = 40;
+
+/** The longest text of a problem, in characters. */
+const MAX_TEXT = 300;
 
 /** One thing that is wrong with a configuration. */
 export interface ConfigProblem {
@@ -17,7 +34,7 @@ export interface ConfigProblem {
   readonly text: string;
 }
 
-/** The configuration of relays is wrong. Its message has a line for each problem: `file:line: key: text`. */
+/** The configuration of relays is wrong. Its message has a line for each of the first problems: `file:line: key: text`. */
 export class RelayConfigError extends ConfigError {
   /** The class's name. */
   override name = "RelayConfigError";
@@ -25,9 +42,11 @@ export class RelayConfigError extends ConfigError {
   readonly details: readonly ConfigProblem[];
 
   /** An error for `details`, of which there is at least one. */
-  constructor(details: readonly ConfigProblem[]) {
+  constructor(details: readonly ConfigProblem[], options?: ErrorOptions) {
     const [first] = details;
-    super(details.map(formatProblem).join("\n"), { ...first, problems: details.map(({ text }) => text) });
+    const told = details.slice(0, MAX_TOLD).map(formatProblem);
+    if (details.length > MAX_TOLD) told.push(`and ${details.length - MAX_TOLD} more`);
+    super(told.join("\n"), { ...options, ...first, problems: details.map(({ text }) => text) });
     this.details = details;
   }
 }
@@ -43,16 +62,26 @@ export class ConfigSource extends Source {
 
   /** Notes a problem at `offset`. */
   report(offset: number, key: string, text: string): void {
-    this.problems.push({ file: this.file, line: this.line(offset), key, text });
+    this.problems.push(this.#problem(offset, key, text));
   }
 
   /** The error for a text that is not YAML. */
   override error(offset: number, text: string, key = ""): ConfigError {
-    return new RelayConfigError([{ file: this.file, line: this.line(offset), key, text }]);
+    return new RelayConfigError([this.#problem(offset, key, text)]);
+  }
+
+  #problem(offset: number, key: string, text: string): ConfigProblem {
+    const shorter = text.replace(/"(?:[^"\\]|\\.)*"/g, (quoted) => {
+      return quoted.length > MAX_VALUE + 2 ? `${clip(quoted, MAX_VALUE)}"` : quoted;
+    });
+    return { file: this.file, line: this.line(offset), key: clip(key, MAX_TEXT), text: clip(shorter, MAX_TEXT) };
   }
 }
 
-/** The keys of one mapping. What has the wrong type is reported and read as absent; so is null. */
+/**
+ * The keys of one mapping. What has the wrong type is reported and read as absent. So is null: a key whose content was
+ * commented out would lift the limit that it names.
+ */
 export class ConfigReader {
   /** The way to this mapping. */
   readonly key: string;
@@ -71,19 +100,24 @@ export class ConfigReader {
       source.report(node.offset, key, `must be a mapping, not ${describe(node)}`);
       return undefined;
     }
-    const seen = new Set<string>();
+    const path = (name: string) => key ? `${key}.${name}` : name;
+    const seen = new Map<string, number>();
     for (const [name, offset] of node.keys) {
-      const path = key ? `${key}.${name}` : name;
-      if (!known.includes(name)) source.report(offset, path, `unknown key; there are ${known.join(", ")}`);
-      else if (seen.has(name)) source.report(offset, path, "is there twice");
-      seen.add(name);
+      if (!known.includes(name)) {
+        source.report(offset, path(clip(name, MAX_VALUE)), `unknown key; there are ${known.join(", ")}`);
+      } else if (seen.has(name)) source.report(offset, path(name), "is there twice");
+      seen.set(name, offset);
+    }
+    for (const name of known) {
+      if (!isNull(node.entries.get(name))) continue;
+      source.report(seen.get(name) ?? node.offset, path(name), "is null: give it a value or leave the key out");
     }
     return new ConfigReader(source, node, key);
   }
 
   /** Whether the key is there, also with a value that is wrong. */
   has(name: string): boolean {
-    return this.#get(name) !== undefined;
+    return this.#node.entries.has(name);
   }
 
   /** Notes a problem with a key's value; with the mapping, if the key is absent. */
@@ -112,7 +146,7 @@ export class ConfigReader {
     if (!node) return undefined;
     if (node.kind !== "sequence") return this.#wrong(node, name, "a list");
     if (node.items.length === 0) this.report(name, "has nothing in it");
-    return node.items.flatMap((item, index) => {
+    return itemsOf(node).flatMap((item, index) => {
       const text = this.#string(item, `${this.#path(name)}[${index}]`);
       const value = text === undefined ? undefined : this.#attempt(() => parse(text), name, index);
       return value === undefined ? [] : [value];
@@ -148,7 +182,7 @@ export class ConfigReader {
     const node = this.#get(name);
     if (!node) return [];
     if (node.kind !== "sequence") return this.#wrong(node, name, "a list") ?? [];
-    return node.items.flatMap((item, index) =>
+    return itemsOf(node).flatMap((item, index) =>
       ConfigReader.of(this.#source, item, `${this.#path(name)}[${index}]`, known) ?? []
     );
   }
@@ -165,7 +199,7 @@ export class ConfigReader {
 
   #get(name: string): YamlNode | undefined {
     const node = this.#node.entries.get(name);
-    return node && !(node.kind === "scalar" && node.type === "null") ? node : undefined;
+    return isNull(node) ? undefined : node;
   }
 
   #string(node: YamlNode, path: string): string | undefined {
@@ -184,10 +218,23 @@ export class ConfigReader {
   }
 }
 
+function isNull(node: YamlNode | undefined): node is YamlScalar {
+  return node?.kind === "scalar" && node.type === "null";
+}
+
+/** A list's items; one with nothing behind its dash has no place of its own. */
+function itemsOf({ items, offset }: YamlSequence): YamlNode[] {
+  return items.map((item) => isNull(item) && item.value === "" ? { ...item, offset } : item);
+}
+
+function clip(text: string, most: number): string {
+  return text.length > most ? `${text.slice(0, most)}…` : text;
+}
+
 function describe(node: YamlNode): string {
   if (node.kind === "sequence") return "a list";
   if (node.kind === "mapping") return "a mapping";
   if (node.type === "null") return "null";
   if (node.type === "string") return node.value === "" ? "an empty text" : JSON.stringify(node.value);
-  return `the ${node.type} ${node.value}`;
+  return `the ${node.type} ${clip(node.value, MAX_VALUE)}`;
 }

@@ -20,9 +20,9 @@ export class Counters {
   /** What did not get through, by reason. */
   readonly errors: Map<Reason, number> = new Map();
 
-  /** Counts a failure. */
-  fail(reason: Reason): void {
-    this.errors.set(reason, (this.errors.get(reason) ?? 0) + 1);
+  /** Counts a failure, or several. */
+  fail(reason: Reason, times = 1): void {
+    this.errors.set(reason, (this.errors.get(reason) ?? 0) + times);
   }
 }
 

@@ -100,8 +100,8 @@ export function toRelaySpec({ metadata, spec }: RelayObject): RelaySpec {
 
 const text = (description: string, more: object = {}) => ({ type: "string", description, ...more });
 
-const duration = (description: string) =>
-  text(`${description}, as 5s or 1m30s`, { maxLength: 32, pattern: "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$" });
+const duration = (description: string, more: object = {}) =>
+  text(`${description}, as 5s or 1m30s`, { maxLength: 32, pattern: "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$", ...more });
 
 const CONDITIONS = {
   type: "array",
@@ -130,13 +130,22 @@ const SPEC = {
       rule: "!has(self.target.tls) || self.target.address.startsWith('tcp:')",
       message: "target.tls needs a tcp target",
     },
+    {
+      rule: "!has(self.idleTimeout) || self.target.address.startsWith('tcp:') || " +
+        "duration(self.idleTimeout) > duration('0s')",
+      message: "idleTimeout must be more than 0 for a udp target: flows of datagrams have no other end",
+    },
   ],
   properties: {
     nodeSelector: {
       type: "object",
       description: "Labels of the nodes; {} are all that run Linux",
       maxProperties: 16,
-      additionalProperties: { type: "string", maxLength: 63 },
+      additionalProperties: { type: "string", maxLength: 63, pattern: "^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$" },
+      "x-kubernetes-validations": [{
+        rule: "!('kubernetes.io/os' in self) || self['kubernetes.io/os'] == 'linux'",
+        message: "kubernetes.io/os must be linux",
+      }],
     },
     port: {
       type: "integer",
@@ -160,6 +169,11 @@ const SPEC = {
           "x-kubernetes-validations": [{
             rule: String.raw`self.matches('^(tcp|udp):(([A-Za-z0-9_.-]+|\\[[0-9a-fA-F:.]+\\]):)?[0-9]{1,5}$')`,
             message: "must be tcp:HOST:PORT or udp:HOST:PORT",
+          }, {
+            // What is no port at all is the other rule's.
+            rule: "!self.matches(':0+$') && " +
+              "(!self.matches(':[0-9]{1,5}$') || int(self.substring(self.lastIndexOf(':') + 1)) <= 65535)",
+            message: "PORT must be from 1 to 65535",
           }],
         }),
         tls: {
@@ -198,9 +212,10 @@ const SPEC = {
     },
     allowFrom: {
       type: "array",
+      minItems: 1,
       maxItems: 64,
-      description: "The source addresses (CIDR) that may connect; all, if absent",
-      items: { type: "string", maxLength: 49, pattern: "^[0-9a-fA-F:.]+/[0-9]{1,3}$" },
+      description: "The source addresses (CIDR, or one address) that may connect; all, if absent",
+      items: { type: "string", maxLength: 49, pattern: "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$" },
     },
     maxConnections: {
       type: "integer",
@@ -209,7 +224,9 @@ const SPEC = {
       maximum: 1_000_000,
       description: "The most connections, or flows of datagrams, at once on each node",
     },
-    connectTimeout: duration("How long connecting to the target may take"),
+    connectTimeout: duration("How long connecting to the target may take", {
+      "x-kubernetes-validations": [{ rule: "duration(self) > duration('0s')", message: "must be more than 0" }],
+    }),
     idleTimeout: duration("How long neither side may say anything"),
   },
 };
@@ -259,9 +276,11 @@ export const CRD: Manifest = {
           description: "A socket of nodes' localhost that appears as a Service of the same name",
           required: ["spec"],
           "x-kubernetes-validations": [{
-            rule: `self.metadata.name.matches('^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$') && ` +
-              `self.metadata.name != '${NODE_ADMIN_RELAY.name}'`,
+            rule: "self.metadata.name.matches('^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$')",
             message: "the name becomes a Service's: at most 63 of a-z, 0-9 and -, a letter first",
+          }, {
+            rule: `self.metadata.name != '${NODE_ADMIN_RELAY.name}'`,
+            message: "the name is taken by podwire itself",
           }],
           properties: {
             apiVersion: { type: "string" },
@@ -276,23 +295,21 @@ export const CRD: Manifest = {
   },
 } as Manifest;
 
-/** The operator's account, and what it may do: everything that it does, and nothing else. */
-export function operatorAccess(namespace: string): Manifest[] {
+/**
+ * The operator's account, and what it may do: everything that it does, and nothing else. With `makeNamespace` the namespace
+ * too: one of somebody else's shall not lose its Pod Security by it.
+ */
+export function operatorAccess(namespace: string, { makeNamespace }: { readonly makeNamespace: boolean }): Manifest[] {
   const rbac = "rbac.authorization.k8s.io";
   const name = OPERATOR;
   const own = { name, namespace };
   const subjects = [{ kind: "ServiceAccount", ...own }];
-  const write = ["get", "list", "watch", "create", "patch", "delete"];
+  // Objects are replaced, not patched: what others put into them has to go.
+  const write = ["get", "list", "watch", "create", "update", "delete"];
+  // The relays' pods have host paths, half of them the host's network; nothing else should live here.
+  const labels = { "pod-security.kubernetes.io/enforce": "privileged" };
   const manifests = [
-    {
-      apiVersion: "v1",
-      kind: "Namespace",
-      metadata: {
-        name: namespace,
-        // The relays' pods have host paths, half of them the host's network; nothing else should live here.
-        labels: { "pod-security.kubernetes.io/enforce": "privileged" },
-      },
-    },
+    ...(makeNamespace ? [{ apiVersion: "v1", kind: "Namespace", metadata: { name: namespace, labels } }] : []),
     { apiVersion: "v1", kind: "ServiceAccount", metadata: own },
     {
       apiVersion: `${rbac}/v1`,

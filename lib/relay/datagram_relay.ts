@@ -6,8 +6,10 @@
 import { systemText } from "../bytes/mod.ts";
 import { type Address, formatAddress, isDatagram } from "./address.ts";
 import { listenOn } from "./any_address.ts";
+import { Backlog } from "./backlog.ts";
+import type { Counters } from "./counters.ts";
 import { bindUdp, bindUnixDatagram, type DatagramSocket, openDatagram, type Peer, peerKey } from "./datagram_socket.ts";
-import { RelayError } from "./errors.ts";
+import { type Reason, RelayError } from "./errors.ts";
 import { FrameReader, FrameWriter } from "./frames.ts";
 import type { RelayStart, RunningRelay } from "./running.ts";
 import { type Session, Sessions } from "./sessions.ts";
@@ -19,8 +21,11 @@ import type { TlsFiles } from "./tls_files.ts";
 /** A flow that was silent for so long, in milliseconds, makes room for a new one when there are too many. */
 const EVICTABLE = 1_000;
 
-/** Datagrams of one flow that may wait while its target is being reached. */
-const MAX_WAITING = 64;
+/** Bytes of one flow that may wait for its target; what comes then is dropped, as a full socket does it. */
+const MAX_FLOW = 256 * 1024;
+
+/** Bytes of all flows together that may. */
+const MAX_WAITING = 8 * 1024 * 1024;
 
 /**
  * A relay that listens for datagrams. Those of one sender are one flow, with a socket or a stream of its own to the target, so that
@@ -31,6 +36,8 @@ export class DatagramRelay implements RunningRelay {
   readonly #sessions: Sessions;
   readonly #flows = new Map<string, Flow>();
   readonly #running = new Set<Promise<void>>();
+  readonly #waiting = new Backlog(MAX_WAITING);
+  readonly #onDrop: () => void;
   #files: TlsFiles;
   #socket: DatagramSocket | undefined;
   #file: SocketFile | undefined;
@@ -40,6 +47,7 @@ export class DatagramRelay implements RunningRelay {
   constructor(start: RelayStart) {
     this.#start = start;
     this.#files = start.files;
+    this.#onDrop = () => start.counters.fail("dropped");
     // A flow that has been silent is over; that is no error.
     this.#sessions = new Sessions(start.relay.maxConnections, start.relay.idleTimeout, () => {});
   }
@@ -71,12 +79,12 @@ export class DatagramRelay implements RunningRelay {
   async listen(): Promise<void> {
     const { listen } = this.#start.relay;
     if ("path" in listen.address) {
-      const bound = await bindSocket(listen.address.path, listen, bindUnixDatagram);
+      const bound = await bindSocket(listen.address.path, listen, (path) => bindUnixDatagram(path, this.#onDrop));
       this.#socket = bound.socket;
       this.#file = bound.file;
     } else {
       const { hostname, port } = listen.address;
-      this.#socket = await listenOn(hostname, (hostname) => bindUdp(hostname, port)).catch((cause) => {
+      this.#socket = await listenOn(hostname, (hostname) => bindUdp(hostname, port, this.#onDrop)).catch((cause) => {
         throw new RelayError(`cannot listen on ${formatAddress(listen.address)}: ${systemText(cause)}`, "listen", {
           cause,
         });
@@ -135,7 +143,7 @@ export class DatagramRelay implements RunningRelay {
     }
     counters.connections++;
     const key = peerKey(from);
-    const flow = new Flow(() => counters.fail("dropped"));
+    const flow = new Flow(counters, this.#waiting);
     this.#flows.set(key, flow);
     this.#sessions.add(flow);
     const served = this.#serve(flow, from).finally(() => {
@@ -150,49 +158,35 @@ export class DatagramRelay implements RunningRelay {
 
   /** Serves one flow to its end; never fails. */
   async #serve(flow: Flow, from: Peer | undefined): Promise<void> {
-    const { relay: { target }, counters } = this.#start;
+    const { relay: { target } } = this.#start;
     try {
       await (isDatagram(target.address) ? this.#toDatagrams(flow, from) : this.#toStream(flow, from));
     } catch (error) {
-      if (!flow.ended) {
-        counters.fail(error instanceof RelayError && error.reason !== "listen" ? error.reason : "broken");
-      }
+      flow.fail(error instanceof RelayError && error.reason !== "listen" ? error.reason : "broken");
     }
   }
 
   async #toDatagrams(flow: Flow, from: Peer | undefined): Promise<void> {
-    const { relay: { target }, counters } = this.#start;
-    const { socket, peer } = await openDatagram(target.address);
+    const { relay: { target, connectTimeout: timeout } } = this.#start;
+    const { attempt } = flow;
+    const { socket, peer } = await openDatagram(target.address, { timeout, attempt, onDrop: this.#onDrop });
     const send = async (data: Uint8Array) => {
       try {
         await socket.send(data, peer);
-        counters.datagramsOut++;
-        counters.bytesOut += data.length;
+        flow.passed(1, data.length);
       } catch {
-        counters.fail("dropped"); // Nobody is there, or it is too long: a datagram may get lost.
+        flow.lost(data.length); // Nobody is there, or it is too long: a datagram may get lost.
       }
     };
-    await flow.open(socket, "path" in peer ? this.#behind(send) : send);
+    await flow.open(socket, "path" in peer ? behind(flow, send) : send);
     const expected = peerKey(peer);
     for (let got = await socket.receive(); got; got = await socket.receive()) {
       if (peerKey(got.from) === expected) await this.#answer(flow, from, got.data);
     }
   }
 
-  /** Sends one after the other, without keeping other flows waiting: a unix socket with a full queue makes its senders wait. */
-  #behind(send: (data: Uint8Array) => Promise<void>): (data: Uint8Array) => void {
-    let last = Promise.resolve();
-    let waiting = 0;
-    return (data) => {
-      if (waiting >= MAX_WAITING) return this.#start.counters.fail("dropped");
-      waiting++;
-      const copy = data.slice();
-      last = last.then(() => send(copy)).finally(() => waiting--);
-    };
-  }
-
   async #toStream(flow: Flow, from: Peer | undefined): Promise<void> {
-    const { relay, counters, onTarget } = this.#start;
+    const { relay, onTarget } = this.#start;
     let stream;
     try {
       stream = await connectTarget(relay.target, this.#files, relay.connectTimeout, flow.attempt);
@@ -201,14 +195,12 @@ export class DatagramRelay implements RunningRelay {
       if (error instanceof RelayError) onTarget(error);
       throw error;
     }
-    const writer = new FrameWriter(stream, () => flow.end());
+    const writer = new FrameWriter(stream, {
+      onWritten: (datagrams, bytes) => flow.passed(datagrams, bytes),
+      onError: () => flow.fail("broken"),
+    });
     await flow.open(stream, (data) => {
-      if (writer.push(data)) {
-        counters.datagramsOut++;
-        counters.bytesOut += data.length;
-      } else {
-        counters.fail("dropped");
-      }
+      if (!writer.push(data)) flow.lost(data.length);
     });
     const frames = new FrameReader(stream);
     for (let data = await frames.next(); data; data = await frames.next()) await this.#answer(flow, from, data);
@@ -228,19 +220,31 @@ export class DatagramRelay implements RunningRelay {
   }
 }
 
-/** One sender's datagrams. */
+/** Sends one after the other, without keeping other flows waiting: a unix socket with a full queue makes its senders wait. */
+function behind(flow: Flow, send: (data: Uint8Array) => Promise<void>): (data: Uint8Array) => void {
+  let last = Promise.resolve();
+  return (data) => {
+    const copy = data.slice();
+    last = last.then(() => flow.ended ? undefined : send(copy));
+  };
+}
+
+/** One sender's datagrams: each is counted once, when the target has it or when it is lost. */
 class Flow implements Session {
   touched = performance.now();
   /** The attempt to connect to its target, aborted when it ends. */
   readonly attempt: AbortController = new AbortController();
+  readonly #counters: Counters;
+  /** All that the target has not got yet. */
+  readonly #backlog: Backlog;
   #ended = false;
   #waiting: Uint8Array[] = [];
   #target: { close(): void } | undefined;
   #send: ((data: Uint8Array) => Promise<void> | void) | undefined;
-  readonly #onDrop: () => void;
 
-  constructor(onDrop: () => void) {
-    this.#onDrop = onDrop;
+  constructor(counters: Counters, waiting: Backlog) {
+    this.#counters = counters;
+    this.#backlog = new Backlog(MAX_FLOW, waiting);
   }
 
   get ended(): boolean {
@@ -249,9 +253,24 @@ class Flow implements Session {
 
   /** Sends `data` to the target, or keeps a copy until it is there. */
   send(data: Uint8Array): Promise<void> | void {
+    if (!this.#backlog.take(data.length)) return this.#counters.fail("dropped");
     if (this.#send) return this.#send(data);
-    if (this.#waiting.length < MAX_WAITING) this.#waiting.push(data.slice());
-    else this.#onDrop();
+    this.#waiting.push(data.slice());
+  }
+
+  /** The target has so many datagrams, with so many bytes together. */
+  passed(datagrams: number, bytes: number): void {
+    if (this.#ended) return; // Counted as lost by then.
+    this.#backlog.give(datagrams, bytes);
+    this.#counters.datagramsOut += datagrams;
+    this.#counters.bytesOut += bytes;
+  }
+
+  /** The target does not get a datagram of so many bytes. */
+  lost(bytes: number): void {
+    if (this.#ended) return; // Counted by then.
+    this.#backlog.give(1, bytes);
+    this.#counters.fail("dropped");
   }
 
   /** The target is there: what waited goes first. */
@@ -263,10 +282,23 @@ class Flow implements Session {
   }
 
   end(): void {
-    if (this.#ended) return;
+    this.#end("dropped");
+  }
+
+  /** Ends it because of a failure, which is counted for each datagram that is lost by it, or for the flow itself. */
+  fail(reason: Reason): void {
+    if (!this.#ended && this.#end(reason) === 0) this.#counters.fail(reason);
+  }
+
+  /** Returns how many datagrams are lost. */
+  #end(reason: Reason): number {
+    if (this.#ended) return 0;
     this.#ended = true;
     this.attempt.abort();
     this.#target?.close();
     this.#waiting = [];
+    const lost = this.#backlog.clear();
+    if (lost > 0) this.#counters.fail(reason, lost);
+    return lost;
   }
 }

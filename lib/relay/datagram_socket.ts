@@ -4,8 +4,9 @@
  *
  * @module
  */
-import { systemText } from "../bytes/mod.ts";
+import { orAbort, systemText } from "../bytes/mod.ts";
 import { type Address, formatAddress, isIp, isIpv4, systemPath } from "./address.ts";
+import { Backlog } from "./backlog.ts";
 import { RelayError } from "./errors.ts";
 import { parseIp } from "./source_ranges.ts";
 
@@ -38,32 +39,48 @@ export function peerKey(peer: Peer | undefined): string {
   return "path" in peer ? peer.path : `${peer.hostname} ${peer.port}`;
 }
 
-/** Binds a socket at once, for a unix one only where the runtime can. */
-export function bindUnixDatagram(path: string): DatagramSocket {
-  return new DenoDatagramSocket(denoListen({ transport: "unixpacket", path }));
+/** Binds a socket at once, for a unix one only where the runtime can; `onDrop` is told of each datagram that is not taken. */
+export function bindUnixDatagram(path: string, onDrop: () => void): DatagramSocket {
+  return new DenoDatagramSocket(denoListen({ transport: "unixpacket", path }), onDrop);
 }
 
-/** Binds a UDP socket; port 0 is any free one. */
-export async function bindUdp(hostname: string, port: number): Promise<DatagramSocket> {
-  if (hasDatagrams()) return new DenoDatagramSocket(denoListen({ transport: "udp", hostname, port }));
-  return await bindNode(hostname, port);
+/** Binds a UDP socket; port 0 is any free one. `onDrop` is told of each datagram that is not taken. */
+export async function bindUdp(hostname: string, port: number, onDrop: () => void): Promise<DatagramSocket> {
+  if (hasDatagrams()) return new DenoDatagramSocket(denoListen({ transport: "udp", hostname, port }), onDrop);
+  return await bindNode(hostname, port, onDrop);
+}
+
+/** Options of {@linkcode openDatagram}. */
+export interface OpenDatagramOptions {
+  /** How long, in milliseconds, the target's name may take to be looked up; then it aborts `attempt` by itself. */
+  readonly timeout: number;
+  /** Ends the lookup. */
+  readonly attempt: AbortController;
+  /** Told of each datagram that comes back and is not taken. */
+  readonly onDrop: () => void;
 }
 
 /**
  * A socket to talk with one target from, and that target's peer.
  *
- * @throws {RelayError} If the target's name has no address, or the runtime has no such sockets.
+ * @throws {RelayError} If the target's name has no address, none in time, or the runtime has no such sockets.
+ * @throws The reason that the attempt was aborted for.
  */
-export async function openDatagram(target: Address): Promise<{ readonly socket: DatagramSocket; readonly peer: Peer }> {
+export async function openDatagram(
+  target: Address,
+  { timeout, attempt, onDrop }: OpenDatagramOptions,
+): Promise<{ readonly socket: DatagramSocket; readonly peer: Peer }> {
   try {
     if ("path" in target) {
       // Deno binds every socket: to an abstract name, which needs no folder and leaves nothing behind.
-      const bound = bindUnixDatagram(`\0podwire-relay-${crypto.randomUUID()}`);
+      const bound = bindUnixDatagram(`\0podwire-relay-${crypto.randomUUID()}`, onDrop);
       return { socket: sendOnly(bound), peer: { path: systemPath(target.path) } };
     }
-    const hostname = canonical(isIp(target.hostname) ? target.hostname : await lookUp(target.hostname));
-    return { socket: await bindUdp(sourceFor(hostname), 0), peer: { hostname, port: target.port } };
+    const found = isIp(target.hostname) ? target.hostname : await lookUp(target.hostname, timeout, attempt);
+    const hostname = canonical(found);
+    return { socket: await bindUdp(sourceFor(hostname), 0, onDrop), peer: { hostname, port: target.port } };
   } catch (cause) {
+    attempt.signal.throwIfAborted();
     throw new RelayError(`cannot send to ${formatAddress(target)}: ${systemText(cause)}`, "connect", { cause });
   }
 }
@@ -96,9 +113,36 @@ function sourceFor(target: string): string {
   return target === "::1" ? "::1" : "::";
 }
 
-async function lookUp(hostname: string): Promise<string> {
-  const { lookup } = await import("node:dns/promises");
-  return (await lookup(hostname)).address;
+/** The first address of `hostname`. The system's own lookup cannot be ended, only left to itself. */
+async function lookUp(hostname: string, timeout: number, attempt: AbortController): Promise<string> {
+  const timer = setTimeout(() => {
+    attempt.abort(new RelayError(`no address for ${hostname} within ${timeout} ms`, "connect_timeout"));
+  }, timeout);
+  try {
+    return await orAbort(addressOf(hostname), attempt.signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Lookups under way, by name. */
+const lookups = new Map<string, Promise<string>>();
+
+/** Asks the system once for all who want to know: what is left to itself holds one of its threads, and those are few. */
+function addressOf(hostname: string): Promise<string> {
+  let found = lookups.get(hostname);
+  if (!found) {
+    found = (async () => {
+      try {
+        const { default: dns } = await import("node:dns/promises");
+        return (await dns.lookup(hostname)).address;
+      } finally {
+        lookups.delete(hostname);
+      }
+    })();
+    lookups.set(hostname, found);
+  }
+  return found;
 }
 
 function hasDatagrams(): boolean {
@@ -117,17 +161,20 @@ function denoListen(
   return options.transport === "udp" ? Deno.listenDatagram(options) : Deno.listenDatagram(options);
 }
 
-/** The longest datagram that either kind can have that a relay passes on. */
+/** The longest datagram that a relay passes on; one of UDP is shorter. */
 const MAX_SIZE = 64 * 1024;
 
 class DenoDatagramSocket implements DatagramSocket {
   readonly peer: Peer;
   readonly #conn: Deno.DatagramConn;
-  readonly #buffer = new Uint8Array(MAX_SIZE);
+  /** The system cuts off what does not fit: with a byte more it is seen. */
+  readonly #buffer = new Uint8Array(MAX_SIZE + 1);
+  readonly #onDrop: () => void;
   #closed = false;
 
-  constructor(conn: Deno.DatagramConn) {
+  constructor(conn: Deno.DatagramConn, onDrop: () => void) {
     this.#conn = conn;
+    this.#onDrop = onDrop;
     this.peer = toPeer(conn.addr) ?? { path: "" };
   }
 
@@ -135,7 +182,8 @@ class DenoDatagramSocket implements DatagramSocket {
     for (;;) {
       try {
         const [data, from] = await this.#conn.receive(this.#buffer);
-        return { data, from: toPeer(from) };
+        if (data.length <= MAX_SIZE) return { data, from: toPeer(from) };
+        this.#onDrop();
       } catch (error) {
         if (this.#closed) return undefined;
         // Linux tells an unconnected UDP socket nothing of ICMP, and a unix one of its former peer: neither ends it.
@@ -169,10 +217,10 @@ function toPeer(address: Deno.Addr): Peer | undefined {
   return path ? { path } : undefined;
 }
 
-/** Datagrams that may wait to be received; what comes then is dropped, as a full socket does it. */
-const MAX_WAITING = 256;
+/** Bytes that may wait to be received, as by default in a socket of Linux; what comes then is dropped, as a full one does it. */
+const MAX_WAITING = 208 * 1024;
 
-async function bindNode(hostname: string, port: number): Promise<DatagramSocket> {
+async function bindNode(hostname: string, port: number, onDrop: () => void): Promise<DatagramSocket> {
   const { createSocket } = await import("node:dgram");
   const socket = createSocket({ type: isIpv4(hostname) ? "udp4" : "udp6" });
   await new Promise<void>((resolve, reject) => {
@@ -183,6 +231,7 @@ async function bindNode(hostname: string, port: number): Promise<DatagramSocket>
     });
   });
   const waiting: Datagram[] = [];
+  const backlog = new Backlog(MAX_WAITING);
   let wake: (() => void) | undefined;
   let closed = false;
   const awaken = () => {
@@ -190,7 +239,8 @@ async function bindNode(hostname: string, port: number): Promise<DatagramSocket>
     wake = undefined;
   };
   socket.on("message", (data, { address, port }) => {
-    if (waiting.length < MAX_WAITING) waiting.push({ data, from: { hostname: address, port } });
+    if (!backlog.take(data.length)) return onDrop();
+    waiting.push({ data, from: { hostname: address, port } });
     awaken();
   });
   socket.on("error", () => {}); // What a send fails with is told to the sender.
@@ -199,7 +249,9 @@ async function bindNode(hostname: string, port: number): Promise<DatagramSocket>
     peer: { hostname: bound.address, port: bound.port },
     receive: async () => {
       while (waiting.length === 0 && !closed) await new Promise<void>((resolve) => wake = resolve);
-      return closed ? undefined : waiting.shift();
+      const got = closed ? undefined : waiting.shift();
+      if (got) backlog.give(1, got.data.length);
+      return got;
     },
     send: (data, to) =>
       new Promise((resolve, reject) => {

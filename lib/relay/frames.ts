@@ -9,19 +9,22 @@ import { RelayError } from "./errors.ts";
 /** The longest datagram that the length can say, in bytes. */
 export const MAX_DATAGRAM = 0xffff;
 
+/** The bytes that the length takes. */
+const LENGTH = 2;
+
 /** A datagram after its length. */
 export function encodeFrame(datagram: Uint8Array): Uint8Array<ArrayBuffer> {
-  const frame = new Uint8Array(2 + datagram.length);
+  const frame = new Uint8Array(LENGTH + datagram.length);
   frame[0] = datagram.length >> 8;
   frame[1] = datagram.length & 255;
-  frame.set(datagram, 2);
+  frame.set(datagram, LENGTH);
   return frame;
 }
 
 /** Reads datagrams out of a stream. */
 export class FrameReader {
   readonly #from: Duplex;
-  readonly #buffer = new Uint8Array(2 + MAX_DATAGRAM);
+  readonly #buffer = new Uint8Array(LENGTH + MAX_DATAGRAM);
   #start = 0;
   #end = 0;
 
@@ -36,11 +39,11 @@ export class FrameReader {
    * @throws {RelayError} If the stream ends in the middle of one.
    */
   async next(): Promise<Uint8Array | null> {
-    if (!await this.#have(2)) return null;
+    if (!await this.#have(LENGTH)) return null;
     const length = (this.#buffer[this.#start] ?? 0) << 8 | (this.#buffer[this.#start + 1] ?? 0);
-    if (!await this.#have(2 + length)) return null;
-    const datagram = this.#buffer.subarray(this.#start + 2, this.#start + 2 + length);
-    this.#start += 2 + length;
+    if (!await this.#have(LENGTH + length)) return null;
+    const datagram = this.#buffer.subarray(this.#start + LENGTH, this.#start + LENGTH + length);
+    this.#start += LENGTH + length;
     return datagram;
   }
 
@@ -60,29 +63,31 @@ export class FrameReader {
   }
 }
 
-/** Bytes that may wait for a slow stream; what comes then is dropped, as a full socket does it. */
-const MAX_WAITING = 256 * 1024;
+/** What a {@linkcode FrameWriter} tells about its datagrams. */
+export interface FrameWriterEvents {
+  /** So many of them, with so many bytes together, have been written. */
+  readonly onWritten: (datagrams: number, bytes: number) => void;
+  /** The stream has broken; those that have not been written are lost. */
+  readonly onError: (error: unknown) => void;
+}
 
-/** Writes datagrams to a stream without making their sender wait. */
+/** Writes datagrams to a stream without making their sender wait; it is the sender who bounds what waits. */
 export class FrameWriter {
   readonly #to: Duplex;
   #waiting: Uint8Array[] = [];
-  #bytes = 0;
   #writing = false;
-  readonly #onError: (error: unknown) => void;
+  readonly #events: FrameWriterEvents;
 
-  /** A writer to `to`; `onError` is told what breaks it. */
-  constructor(to: Duplex, onError: (error: unknown) => void) {
+  /** A writer to `to`. */
+  constructor(to: Duplex, events: FrameWriterEvents) {
     this.#to = to;
-    this.#onError = onError;
+    this.#events = events;
   }
 
-  /** Takes a datagram, or says `false`: it is too long, or too much waits. */
+  /** Takes a datagram, or says `false`: it is too long. */
   push(datagram: Uint8Array): boolean {
-    if (datagram.length > MAX_DATAGRAM || this.#bytes > MAX_WAITING) return false;
-    const frame = encodeFrame(datagram);
-    this.#waiting.push(frame);
-    this.#bytes += frame.length;
+    if (datagram.length > MAX_DATAGRAM) return false;
+    this.#waiting.push(encodeFrame(datagram));
     if (!this.#writing) void this.#write();
     return true;
   }
@@ -91,14 +96,16 @@ export class FrameWriter {
     this.#writing = true;
     try {
       while (this.#waiting.length > 0) {
-        const batch = concat(this.#waiting);
+        const frames = this.#waiting;
         this.#waiting = [];
+        const batch = concat(frames);
         await this.#to.write(batch);
-        this.#bytes -= batch.length;
+        this.#events.onWritten(frames.length, batch.length - frames.length * LENGTH);
       }
       this.#writing = false;
     } catch (error) {
-      this.#onError(error);
+      this.#waiting = []; // Still writing, as far as the next ones are concerned: the stream is not tried again.
+      this.#events.onError(error);
     }
   }
 }

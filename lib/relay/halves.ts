@@ -32,11 +32,17 @@ export class RelayHalvesError extends PodwireError {
   override name = "RelayHalvesError";
   /** The relay's name. */
   readonly relay: string;
+  /** The way to the value in the relay, `listen.address`. */
+  readonly key: string;
+  /** What is wrong with it. */
+  readonly problem: string;
 
-  /** An error of the relay called `relay`. */
-  constructor(relay: string, problem: string) {
-    super(`relay ${relay}: ${problem}`);
+  /** An error of the value at `key` of the relay called `relay`. */
+  constructor(relay: string, key: string, problem: string) {
+    super(`relay ${relay}: ${key}: ${problem}`);
     this.relay = relay;
+    this.key = key;
+    this.problem = problem;
   }
 }
 
@@ -55,24 +61,28 @@ export interface RelayHalves {
 /**
  * Cuts a relay that listens on a port of the cluster, and whose target is a socket of a node, into halves.
  *
- * @throws {RelayHalvesError} If it does not listen on a TCP or UDP port, or wants what only a single process can give.
+ * @throws {RelayHalvesError} If it does not listen on a TCP or UDP port of every address, or wants what only a single process
+ * can give.
  */
 export function splitRelay(relay: RelaySpec): RelayHalves {
   const { name, listen, target, http, allowFrom, ...limits } = relay;
-  const refuse = (problem: string): never => {
-    throw new RelayHalvesError(name, problem);
+  const refuse = (key: string, problem: string): never => {
+    throw new RelayHalvesError(name, key, problem);
   };
   const address = parseAddress(listen.address);
-  if (address.kind !== "tcp" && address.kind !== "udp") {
-    return refuse(`listen.address must be tcp:HOST:PORT or udp:HOST:PORT in the cluster, not ${listen.address}`);
+  if ("path" in address || !EVERY_ADDRESS.includes(address.hostname)) {
+    const wanted = "tcp or udp on every address of the pod, as tcp:0.0.0.0:PORT or tcp:[::]:PORT";
+    return refuse("listen.address", `must be ${wanted}, not ${listen.address}`);
   }
-  if (name === NODE_ADMIN_RELAY.name) refuse("the name is taken by podwire itself");
+  if (address.port === 0) refuse("listen.address", "needs a port other than 0: it is the Service's");
   if (address.port === ADMIN_PORT || address.port === NODE_ADMIN_PORT) {
-    refuse(`listen.address: the pods use the ports ${ADMIN_PORT} and ${NODE_ADMIN_PORT} themselves`);
+    refuse("listen.address", `the pods use the ports ${ADMIN_PORT} and ${NODE_ADMIN_PORT} themselves`);
   }
-  if (target.proxyProtocol) refuse("target.proxyProtocol: the node's half does not know who connected");
+  if (name === NODE_ADMIN_RELAY.name) refuse("name", "is taken by podwire itself");
+  if (!/^[a-z]/.test(name)) refuse("name", `must begin with a letter, as a Service's does, not be ${name}`);
+  if (target.proxyProtocol) refuse("target.proxyProtocol", "the node's half does not know who connected");
   const [file] = [...fileKeys("listen.tls", listen.tls), ...fileKeys("target.tls", target.tls)];
-  if (file) refuse(`${file}: the pods mount no files`);
+  if (file) refuse(file, "the pods mount no files");
   const socket = `unix:${SOCKET_FOLDER}/${name}.sock`;
   return {
     node: { name, listen: { address: socket, mode: "0600" }, target, ...(http && { http }), ...limits },
@@ -81,6 +91,9 @@ export function splitRelay(relay: RelaySpec): RelayHalves {
     protocol: address.kind === "tcp" ? "TCP" : "UDP",
   };
 }
+
+/** Where the Service reaches a pod; its own address is not known before it runs. */
+const EVERY_ADDRESS: readonly string[] = ["0.0.0.0", "::"];
 
 /** The keys of `tls` that name files. */
 function fileKeys(path: string, tls: object = {}): string[] {

@@ -6,7 +6,16 @@
 import { concat, type Duplex } from "../bytes/mod.ts";
 import { HttpConnection, HttpError, type HttpResponse, LAST_CHUNK, toChunk } from "../dial/mod.ts";
 import { type Reason, RelayError } from "./errors.ts";
-import { BadRequestError, type CheckedRequest, endToEnd, RequestReader } from "./http_request.ts";
+import { encodeAnswer, encodeHead, type OwnAnswer } from "./http_answer.ts";
+import {
+  BadRequestError,
+  type CheckedRequest,
+  endToEnd,
+  HTTP_DEADLINES,
+  type HttpDeadlines,
+  RequestReader,
+  within,
+} from "./http_request.ts";
 
 /** What a filtered connection is made of. */
 export interface HttpFilter {
@@ -18,26 +27,32 @@ export interface HttpFilter {
   readonly paths: readonly string[];
   /** Told of bytes to the target. */
   readonly out: (bytes: number) => void;
-  /** Told of bytes to the client. */
+  /** Told of bytes from the target; of none, when the client gets an answer of the relay's own. */
   readonly back: (bytes: number) => void;
   /** Told of a request that did not get through. */
   readonly fail: (reason: Reason) => void;
   /** Aborts when the connection ends. */
   readonly signal: AbortSignal;
+  /** How long the client may let itself be waited for; {@linkcode HTTP_DEADLINES}, if absent. */
+  readonly deadlines?: HttpDeadlines;
 }
 
 /**
  * Serves one connection to its end. `GET` and `HEAD` of an allowed path go to the target; other paths are answered 403, other
- * methods 405, and what cannot be checked 400, which ends the connection.
+ * methods 405, and what cannot be checked 400, which ends the connection. The caller closes it, also if a client that is too
+ * slow has left something of it under way.
+ *
+ * @throws {RelayError} If the client asks for nothing or takes nothing, or if the target's answer breaks.
  */
 export async function filterHttp(filter: HttpFilter): Promise<void> {
-  const filtered = new FilteredConnection(filter);
+  const { client, deadlines = HTTP_DEADLINES } = filter;
+  const filtered = new FilteredConnection(filter, deadlines);
   try {
     while (await filtered.serveOne());
   } finally {
     filtered.close();
   }
-  await filter.client.closeWrite();
+  await within(deadlines.write, client.closeWrite(), () => {}); // What TLS says last may find no room either.
 }
 
 /** How long a target may pause in the middle of an answer, in milliseconds: as long as it may take to begin one. */
@@ -45,13 +60,15 @@ const STALLED = 60_000;
 
 class FilteredConnection {
   readonly #filter: HttpFilter;
+  readonly #deadlines: HttpDeadlines;
   readonly #reader: RequestReader;
   readonly #paths: ReadonlySet<string>;
   #target: HttpConnection | undefined;
 
-  constructor(filter: HttpFilter) {
+  constructor(filter: HttpFilter, deadlines: HttpDeadlines) {
     this.#filter = filter;
-    this.#reader = new RequestReader(filter.client);
+    this.#deadlines = deadlines;
+    this.#reader = new RequestReader(filter.client, deadlines);
     this.#paths = new Set(filter.paths);
   }
 
@@ -63,18 +80,17 @@ class FilteredConnection {
     } catch (error) {
       if (!(error instanceof BadRequestError)) throw error;
       this.#filter.fail("bad_request");
-      await this.#say(400, "Bad Request", `${error.message}\n`, false);
-      return false;
+      return await this.#say({ status: [400, "Bad Request"], text: `${error.message}\n` }, "", false);
     }
     if (!request) return false;
     const { method, path, keepAlive } = request;
     if (!this.#paths.has(path)) {
       this.#filter.fail("forbidden");
-      return await this.#say(403, "Forbidden", "this path is not allowed by the relay\n", keepAlive, method);
+      return await this.#say(FORBIDDEN, method, keepAlive);
     }
     if (method !== "GET" && method !== "HEAD") {
       this.#filter.fail("forbidden");
-      return await this.#say(405, "Method Not Allowed", "the relay allows GET and HEAD\n", keepAlive, method);
+      return await this.#say(NOT_ALLOWED, method, keepAlive);
     }
     let response: HttpResponse;
     try {
@@ -83,10 +99,7 @@ class FilteredConnection {
       if (this.#filter.signal.aborted) throw error;
       const reason = error instanceof RelayError && error.reason !== "listen" ? error.reason : "bad_answer";
       this.#filter.fail(reason);
-      const [status, text] = reason === "connect_timeout"
-        ? [504, "Gateway Timeout"] as const
-        : [502, "Bad Gateway"] as const;
-      return await this.#say(status, text, "the relay's target does not answer as it should\n", keepAlive, method);
+      return await this.#say(reason === "connect_timeout" ? LATE_TARGET : BAD_TARGET, method, keepAlive);
     }
     return await this.#pass(request, response);
   }
@@ -115,7 +128,7 @@ class FilteredConnection {
   }
 
   async #pass(request: CheckedRequest, { status, statusText, lines, body }: HttpResponse): Promise<boolean> {
-    const { client, back } = this.#filter;
+    const { back } = this.#filter;
     const bodiless = request.method === "HEAD" || status === 204 || status === 304;
     const headers = endToEnd(lines).filter(([name]) => !/^content-length$/i.test(name));
     const length = lines.find(([name]) => /^content-length$/i.test(name))?.[1];
@@ -134,7 +147,7 @@ class FilteredConnection {
         // The head goes out with the first piece: two small writes in a row can cost 40 ms over TLS.
         const bytes = concat([pending, chunked ? toChunk(piece) : piece]);
         pending = NOTHING;
-        await client.write(bytes);
+        await this.#write(bytes);
         back(bytes.length);
       }
     } catch (error) {
@@ -143,25 +156,32 @@ class FilteredConnection {
       throw new RelayError("the target's answer ended early", "bad_answer", { cause: error });
     }
     const rest = concat([pending, chunked ? LAST_CHUNK : NOTHING]);
-    if (rest.length > 0) await client.write(rest);
+    if (rest.length > 0) await this.#write(rest);
     back(rest.length);
     return keepAlive;
   }
 
   /** Answers by itself; says whether another request may come. */
-  async #say(status: number, reason: string, text: string, keepAlive: boolean, method = ""): Promise<boolean> {
-    const head = encodeHead(status, reason, [
-      ["Content-Type", "text/plain; charset=utf-8"],
-      ["Content-Length", String(text.length)],
-      ...(status === 405 ? [["Allow", "GET, HEAD"] as const] : []),
-      ...(keepAlive ? [] : [["Connection", "close"] as const]),
-    ]);
-    const bytes = method === "HEAD" ? head : concat([head, new TextEncoder().encode(text)]);
-    await this.#filter.client.write(bytes);
-    this.#filter.back(bytes.length);
+  async #say(answer: OwnAnswer, method: string, keepAlive: boolean): Promise<boolean> {
+    await this.#write(encodeAnswer(answer, method, keepAlive));
+    this.#filter.back(0);
     return keepAlive;
   }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    const { write } = this.#deadlines;
+    await within(write, this.#filter.client.write(bytes), () => {
+      throw new RelayError(`the client took nothing of its answer within ${write} ms`, "idle");
+    });
+  }
 }
+
+const FORBIDDEN: OwnAnswer = { status: [403, "Forbidden"], text: "this path is not allowed by the relay\n" };
+const NOT_ALLOWED: OwnAnswer = { status: [405, "Method Not Allowed"], text: "the relay allows GET and HEAD\n" };
+
+const NO_ANSWER = "the relay's target does not answer as it should\n";
+const BAD_TARGET: OwnAnswer = { status: [502, "Bad Gateway"], text: NO_ANSWER };
+const LATE_TARGET: OwnAnswer = { status: [504, "Gateway Timeout"], text: NO_ANSWER };
 
 /** The same connection, whose writes are told. */
 function counted(duplex: Duplex, out: (bytes: number) => void): Duplex {
@@ -177,15 +197,3 @@ function counted(duplex: Duplex, out: (bytes: number) => void): Duplex {
 }
 
 const NOTHING = new Uint8Array(0);
-
-/** A head as it goes out: each character a byte, as it came. */
-function encodeHead(
-  status: number,
-  reason: string,
-  headers: ReadonlyArray<readonly [name: string, value: string]>,
-): Uint8Array {
-  const text = `HTTP/1.1 ${status} ${reason}\r\n${
-    headers.map(([name, value]) => `${name}: ${value}\r\n`).join("")
-  }\r\n`;
-  return Uint8Array.from(text, (character) => character.charCodeAt(0));
-}

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Duplex } from "../bytes/mod.ts";
+import { RelayError } from "./errors.ts";
 
 /** A request without a body. */
 export interface CheckedRequest {
@@ -17,7 +18,7 @@ export interface CheckedRequest {
   readonly modern: boolean;
   /** Whether the client keeps the connection. */
   readonly keepAlive: boolean;
-  /** The header fields that go to the target: those for this connection only are left out. */
+  /** The header fields that go to the target: a `Host`, and what else a scraper says. */
   readonly headers: ReadonlyArray<readonly [name: string, value: string]>;
 }
 
@@ -33,8 +34,29 @@ const MAX_HEAD = 16 * 1024;
 /** A reader's first buffer: most heads fit, and a connection that waits holds no more. */
 const FIRST = 1024;
 
-/** How long a head may take from its first byte on, in milliseconds. */
-const MAX_TIME = 10_000;
+/** How long a client may let itself be waited for, in milliseconds: a connection that is silent takes another one's place. */
+export interface HttpDeadlines {
+  /** For a whole head, from its first byte on; that of a connection's first request from the connection's beginning. */
+  readonly head: number;
+  /** Between two requests. */
+  readonly kept: number;
+  /** Until it takes a piece of an answer. */
+  readonly write: number;
+}
+
+/** The deadlines of every connection; a scraper that asks each minute finds its connection kept. */
+export const HTTP_DEADLINES: HttpDeadlines = { head: 10_000, kept: 90_000, write: 60_000 };
+
+/** What `work` comes to; after `most` milliseconds, what `late` does. The work goes on until its connection is closed. */
+export async function within<T>(most: number, work: Promise<T>, late: () => T): Promise<T> {
+  const { promise: over, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, most);
+  try {
+    return await Promise.race([work, over.then(late)]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
@@ -52,6 +74,31 @@ const HOP_BY_HOP = new Set([
   "http2-settings",
 ]);
 
+/**
+ * What a client's request may say to the target, beside its `Host`: all that scrapers say. Others are left out, as there are
+ * servers for which they change the path or the method (`X-Original-URL`, `X-Rewrite-URL`, `X-HTTP-Method-Override`).
+ */
+const PASSED: ReadonlySet<string> = new Set([
+  "accept",
+  "accept-encoding",
+  "accept-language",
+  "authorization",
+  "cache-control",
+  "if-match",
+  "if-modified-since",
+  "if-none-match",
+  "if-range",
+  "if-unmodified-since",
+  "range",
+  "traceparent",
+  "tracestate",
+  "user-agent",
+  "x-prometheus-scrape-timeout-seconds",
+]);
+
+/** The `Host` of a request of HTTP/1.0 without one: HTTP/1.1, as which it goes on, must have it. */
+const NO_HOST = "localhost";
+
 /** `lines` without the fields that are for one connection, by default or because its `Connection` says so. */
 export function endToEnd(
   lines: ReadonlyArray<readonly [name: string, value: string]>,
@@ -67,49 +114,46 @@ export function endToEnd(
 /** Reads the requests of one connection. */
 export class RequestReader {
   readonly #from: Duplex;
+  readonly #deadlines: HttpDeadlines;
   #buffer = new Uint8Array(FIRST);
   #end = 0;
+  #first = true;
 
-  /** A reader of `from`. */
-  constructor(from: Duplex) {
+  /** A reader of `from`; whoever has made it closes `from` when it is done with it. */
+  constructor(from: Duplex, deadlines: HttpDeadlines) {
     this.#from = from;
+    this.#deadlines = deadlines;
   }
 
   /**
-   * The next request, or `undefined` at the connection's end.
+   * The next request, or `undefined` at the connection's end, and if a client that had its answers asks for nothing more.
    *
    * @throws {BadRequestError} If it is not what HTTP/1.1 allows, takes too long, or has a body.
+   * @throws {RelayError} If a client connects and then asks for nothing at all.
    */
   async next(): Promise<CheckedRequest | undefined> {
-    let length = this.#headLength();
-    if (length < 0 && this.#end === 0) {
-      if (!await this.#fill()) return undefined;
-      length = this.#headLength();
-    }
-    if (length < 0) length = await this.#rest();
-    const head = String.fromCharCode(...this.#buffer.subarray(0, length - 4));
+    const { head, kept } = this.#deadlines;
+    if (!this.#first && this.#end === 0 && !await within(kept, this.#fill(), () => false)) return undefined;
+    this.#first = false;
+    const length = await within(head, this.#readHead(), () => {
+      if (this.#end > 0) throw new BadRequestError(`the request took longer than ${head} ms`);
+      throw new RelayError(`the client asked for nothing within ${head} ms`, "idle");
+    });
+    if (length === undefined) return undefined;
+    const text = String.fromCharCode(...this.#buffer.subarray(0, length - 4));
     this.#buffer.copyWithin(0, length, this.#end);
     this.#end -= length;
-    return parseHead(head);
+    return parseHead(text);
   }
 
-  /** Reads on to the end of a head whose beginning is there. */
-  async #rest(): Promise<number> {
-    let late = false;
-    const timer = setTimeout(() => {
-      late = true;
-      this.#from.close();
-    }, MAX_TIME);
-    try {
-      for (;;) {
-        if (!await this.#fill()) throw new BadRequestError("the connection ended in the middle of a request");
-        const length = this.#headLength();
-        if (length >= 0) return length;
-      }
-    } catch (error) {
-      throw late ? new BadRequestError(`the request took longer than ${MAX_TIME} ms`) : error;
-    } finally {
-      clearTimeout(timer);
+  /** Reads to the end of a head, and returns its length; `undefined` if the connection ends before it begins. */
+  async #readHead(): Promise<number | undefined> {
+    for (;;) {
+      const length = this.#headLength();
+      if (length >= 0) return length;
+      if (await this.#fill()) continue;
+      if (this.#end === 0) return undefined;
+      throw new BadRequestError("the connection ended in the middle of a request");
     }
   }
 
@@ -161,7 +205,8 @@ function parseHead(head: string): CheckedRequest {
     target,
     modern,
     keepAlive: modern && !connection.includes("close"),
-    headers: endToEnd(fields).filter(([name]) => !/^(content-length|expect)$/i.test(name)),
+    // `Connection: Host` takes no Host away.
+    headers: [["Host", hosts[0] ?? NO_HOST], ...endToEnd(fields).filter(([name]) => PASSED.has(name.toLowerCase()))],
   };
 }
 

@@ -48,7 +48,7 @@ export class LeadershipLostError extends PodwireError {
  *
  * Nobody's clock is trusted: a Lease has run out when we have seen it unchanged for as long as it says.
  *
- * @throws {LeadershipLostError} If the Lease could not be renewed in time.
+ * @throws {LeadershipLostError} If the Lease could not be renewed in time, or somebody else holds it.
  * @throws What the work throws.
  */
 export async function lead(
@@ -113,19 +113,21 @@ class Candidate {
 
   /** Renews until the signal aborts. */
   async renew(signal: AbortSignal): Promise<void> {
-    const { renewDeadline } = this.#options;
+    const { identity, renewDeadline } = this.#options;
+    let cause: unknown = new Error("there was no time to ask");
     for (;;) {
       await this.#pause(signal);
       if (signal.aborted) return;
-      let cause: unknown;
+      const left = this.#renewed + renewDeadline - performance.now();
       try {
-        const left = this.#renewed + renewDeadline - performance.now();
         if (left > 0 && await this.#acquireOrRenew(left)) continue;
-        cause = new Error(`the lease is held by ${this.#seen?.lease.spec?.holderIdentity || "nobody"}`);
+        if (left > 0) cause = new Error("somebody else wrote to the lease at the same time");
       } catch (error) {
         cause = error;
       }
       if (signal.aborted) return;
+      const holder = this.#seen?.lease.spec?.holderIdentity;
+      if (holder && holder !== identity) throw new LeadershipLostError(`${holder} holds the lease`);
       if (performance.now() - this.#renewed < renewDeadline) continue;
       const why = messageOf(cause);
       throw new LeadershipLostError(`the lease could not be renewed within ${renewDeadline} ms: ${why}`, { cause });

@@ -62,7 +62,7 @@ export function halfObjects(set: RelaySet, half: Half): { configMap: Manifest & 
   const name = `${set.name}-${half}`;
   const labels = { ...set.labels, ...podLabels(set, half) };
   const metadata = { ...meta(set, name), labels };
-  const halves = set.relays.map((relay) => splitRelay(relay)[half]);
+  const halves = set.relays.map((relay) => halfOf(relay, half));
   const relays = half === "node" ? halves : [NODE_ADMIN_RELAY, ...halves];
   const volume = { name: "config", configMap: { name, defaultMode: 0o444 } };
   return {
@@ -82,6 +82,15 @@ export function halfObjects(set: RelaySet, half: Half): { configMap: Manifest & 
       },
     } as Manifest,
   };
+}
+
+/** How long a connection for HTTP may be silent in the cluster's half: longer than the node's half lets it be. */
+const HTTP_IDLE = "2m";
+
+/** A relay's half. The node's reads HTTP and ends who asks for nothing; the cluster's sees bytes, and goes by their silence. */
+function halfOf(relay: RelaySpec, half: Half): RelaySpec {
+  const own = splitRelay(relay)[half];
+  return half === "cluster" && relay.http ? { ...own, idleTimeout: own.idleTimeout ?? HTTP_IDLE } : own;
 }
 
 /** A ConfigMap's content. */

@@ -11,8 +11,9 @@ import { messageOf, PodwireError } from "../bytes/mod.ts";
 import { ApiError, type Cluster, type KubernetesObject, type Manifest } from "../client/mod.ts";
 import { type Allowed, refusal } from "./allow_list.ts";
 import type { RelaySpec } from "./config.ts";
+import { RelayConfigError } from "./config_reader.ts";
 import { GROUP, OPERATOR, type RelayObject, toRelaySpec, VERSION } from "./crd.ts";
-import { splitRelay } from "./halves.ts";
+import { type RelayHalves, RelayHalvesError, splitRelay } from "./halves.ts";
 import { type ConfigData, halfObjects, relayService, type RelaySet } from "./manifest.ts";
 import { parseRelays } from "./parse_config.ts";
 import { type Finding, findNode, findReady, type NodeFinding, type RelayPod, relayStatus } from "./status.ts";
@@ -45,8 +46,22 @@ const CONFIG_DIGEST = "podwire.dev/config-digest";
 /** Why a relay that is not accepted is not ready: no news of its own. */
 const NOT_ACCEPTED = "NotAccepted";
 
+/** A relay was accepted, but what it asks for could not be made. */
+const APPLY_FAILED = "ApplyFailed";
+const NAME_IN_USE = "NameInUse";
+
 /** How many sets are worked on at once. */
 const CONCURRENCY = 4;
+
+/** The label that all nodes of relays have. */
+const OS = "kubernetes.io/os";
+const LINUX = "linux";
+
+/** What a set's configuration may come to in bytes: a ConfigMap holds 1 MiB, some of it for podwire's own relay. */
+const MAX_CONFIG = 1_000_000;
+
+/** What a relay takes in its ConfigMap beside its configuration, at most: an owner reference, and its managed field. */
+const METADATA_SIZE = 512;
 
 /** An object that is in our way belongs to somebody else. */
 class NotOursError extends PodwireError {
@@ -60,21 +75,25 @@ interface Verdict {
   readonly accepted: Finding;
 }
 
+interface ConfigMap extends KubernetesObject {
+  readonly immutable?: boolean;
+}
+
 /** Keeps relays in line until its signal aborts. */
 export class Operator {
   readonly #options: OperatorOptions;
   readonly #relays: Store<RelayObject>;
   readonly #nodes: Store<KubernetesObject>;
   readonly #pods: Store<RelayPod>;
-  readonly #configMaps: Store<KubernetesObject>;
+  readonly #configMaps: Store<ConfigMap>;
   readonly #daemonSets: Store<KubernetesObject>;
   readonly #services: Store<KubernetesObject>;
   readonly #cluster: Cluster;
   readonly #queue: WorkQueue;
   /** Ends all that is under way: whoever leads next shall not meet our requests. */
   readonly #stopping = new AbortController();
-  /** What was applied last, and the object that came of it, by path. */
-  readonly #applied = new Map<string, { readonly text: string; readonly object: KubernetesObject }>();
+  /** What was written last, and the object that came of it, by path. */
+  readonly #written = new Map<string, { readonly text: string; readonly object: KubernetesObject }>();
 
   /** An operator for the relays of one namespace of `cluster`. */
   constructor(cluster: Cluster, options: OperatorOptions) {
@@ -120,7 +139,7 @@ export class Operator {
         synced: once(() => {
           if (--missing === 0) this.#setNames().forEach((name) => this.#queue.add(name));
         }),
-        onRetry: (error) => this.#options.log(`watching again: ${messageOf(error)}`),
+        onRetry: (error) => this.#options.log(`watching ${store.resource.path} again: ${messageOf(error)}`),
       }).catch((cause) => {
         const hint = "`podwire relay crd` prints what the operator needs";
         throw new PodwireError(`cannot list ${store.resource.path}: ${messageOf(cause)}; ${hint}`, { cause });
@@ -164,7 +183,7 @@ export class Operator {
       image: this.#options.image,
       ...(this.#options.imagePullPolicy !== undefined && { imagePullPolicy: this.#options.imagePullPolicy }),
       relays: accepted.flatMap(({ spec }) => spec ?? []),
-      nodeSelector: members[0]?.spec.nodeSelector ?? {},
+      nodeSelector: Object.fromEntries(members[0] ? nodeLabels(members[0]) : []),
       labels: OURS,
       ownerReferences: accepted.map(({ relay }) => ownerOf(relay)),
     };
@@ -174,7 +193,7 @@ export class Operator {
         errors.push(error);
         return error;
       });
-    const halves = await attempt(() => accepted.length > 0 ? this.#applyHalves(set) : this.#removeHalves(name));
+    const halves = await attempt(() => accepted.length > 0 ? this.#keepHalves(set) : this.#removeHalves(name));
     await attempt(() => this.#removeServices(name));
     const pods = this.#pods.values().filter(({ metadata }) => metadata.labels?.[INSTANCE] === name);
     const nodes = this.#nodesOf(set).map((node) => findNode(node, pods));
@@ -186,28 +205,34 @@ export class Operator {
     if (errors.length > 0) throw errors[0];
   }
 
-  /** Which of the relays of a set may be. Where two want one port it is the older one's. */
+  /** Which of the relays of a set may be. Where they cannot all be, the older ones are. */
   #judge(members: readonly RelayObject[]): Verdict[] {
     const ports = new Map<string, string>();
+    let total = 0;
     return members.map((relay): Verdict => {
       const refuse = (reason: string, message: string): Verdict => {
         return { relay, accepted: { status: "False", reason, message } };
       };
       const spec = toRelaySpec(relay);
+      const os = relay.spec.nodeSelector[OS] ?? LINUX;
+      if (os !== LINUX) return refuse("Invalid", `spec.nodeSelector: ${OS} must be ${LINUX}, not ${os}`);
+      let checked: ReturnType<typeof checkHalves>;
       try {
-        const { node, cluster, port, protocol } = splitRelay(spec);
-        for (const half of [node, cluster]) {
-          parseRelays([{ file: `relay/${spec.name}`, text: JSON.stringify({ relays: [half] }, null, 2) }]);
-        }
-        const no = refusal(this.#options.allow, spec);
-        if (no !== undefined) return refuse("NotAllowed", no);
-        const owner = ports.get(`${port}/${protocol}`);
-        if (owner !== undefined) return refuse("PortInUse", `the relay ${owner} of the same nodes has port ${port}`);
-        ports.set(`${port}/${protocol}`, spec.name);
+        checked = checkHalves(spec);
       } catch (error) {
         if (!(error instanceof PodwireError)) throw error;
-        return refuse("Invalid", error.message);
+        return refuse("Invalid", describe(error));
       }
+      const { port, protocol, size } = checked;
+      const no = refusal(this.#options.allow, spec);
+      if (no !== undefined) return refuse("NotAllowed", no);
+      const owner = ports.get(`${port}/${protocol}`);
+      if (owner !== undefined) return refuse("PortInUse", `the relay ${owner} of the same nodes has port ${port}`);
+      if (total + size > MAX_CONFIG) {
+        return refuse("TooLarge", `with it the relays of these nodes would need more than ${MAX_CONFIG} bytes`);
+      }
+      total += size;
+      ports.set(`${port}/${protocol}`, spec.name);
       return {
         relay,
         spec,
@@ -216,11 +241,16 @@ export class Operator {
     });
   }
 
-  async #applyHalves(set: RelaySet): Promise<void> {
+  async #keepHalves(set: RelaySet): Promise<void> {
+    // Nothing unfreezes a ConfigMap, and the kubelet looks at it no more: its pods have to be others.
+    const frozen = this.#configMaps.values().some(({ immutable, metadata }) =>
+      immutable && metadata.labels?.[INSTANCE] === set.name
+    );
+    if (frozen) await this.#removeHalves(set.name);
     for (const half of ["node", "cluster"] as const) {
       const { configMap, daemonSet } = halfObjects(set, half);
-      await this.#apply(this.#configMaps, configMap);
-      await this.#apply(this.#daemonSets, daemonSet);
+      await this.#keep(this.#configMaps, configMap);
+      await this.#keep(this.#daemonSets, daemonSet);
       await this.#refresh(set.name, half, configMap);
     }
   }
@@ -251,7 +281,7 @@ export class Operator {
   async #keepService(set: RelaySet, { relay, spec }: Verdict): Promise<void> {
     const there = this.#services.get(relay.metadata.name);
     if (!spec) return there && await this.#delete(this.#services, there.metadata);
-    await this.#apply(this.#services, relayService({ ...set, ownerReferences: [ownerOf(relay)] }, spec));
+    await this.#keep(this.#services, relayService({ ...set, ownerReferences: [ownerOf(relay)] }, spec));
   }
 
   /** Takes away Services of the set whose relays are gone. One whose relay moved to another set is that set's now. */
@@ -264,7 +294,7 @@ export class Operator {
   }
 
   #nodesOf({ nodeSelector }: RelaySet): string[] {
-    const wanted = Object.entries({ "kubernetes.io/os": "linux", ...nodeSelector });
+    const wanted = Object.entries({ [OS]: LINUX, ...nodeSelector });
     return this.#nodes.values()
       .filter(({ metadata }) => wanted.every(([key, value]) => metadata.labels?.[key] === value))
       .map(({ metadata }) => metadata.name);
@@ -277,22 +307,23 @@ export class Operator {
       : failed
       ? {
         status: "False",
-        reason: failed instanceof NotOursError ? "NameInUse" : "ApplyFailed",
+        reason: failed instanceof NotOursError ? NAME_IN_USE : APPLY_FAILED,
         message: messageOf(failed),
       }
       : findReady(nodes);
     const { path } = this.#relays.resource;
-    const told = this.#applied.get(`${path}/${relay.metadata.name}/status`)?.object as RelayObject | undefined;
+    const told = this.#written.get(`${path}/${relay.metadata.name}/status`)?.object as RelayObject | undefined;
     const last = told?.metadata.uid === relay.metadata.uid ? told?.status : relay.status; // A watch may be behind.
     const status = relayStatus(relay, last, { accepted, ready, nodes: spec ? nodes : [] });
     const { name, namespace } = relay.metadata;
     if (!this.#relays.get(name)) return; // It went meanwhile.
     const object = { apiVersion: `${GROUP}/${VERSION}`, kind: "Relay", metadata: { name, namespace }, status };
-    await this.#apply(this.#relays, object as Manifest, "status").catch(unlessGone);
+    await this.#applyStatus(object as Manifest).catch(unlessGone);
     for (const { type, status: now, reason, message } of status.conditions ?? []) {
       const before = last?.conditions?.find((condition) => condition.type === type);
       if ((before?.status === now && before.reason === reason) || reason === NOT_ACCEPTED) continue;
-      await this.#record(relay, now === "False" && type === "Accepted" ? "Warning" : "Normal", reason, message);
+      const wrong = now === "False" && (type === "Accepted" || reason === APPLY_FAILED || reason === NAME_IN_USE);
+      await this.#record(relay, wrong ? "Warning" : "Normal", reason, message);
     }
   }
 
@@ -322,31 +353,53 @@ export class Operator {
   }
 
   /**
-   * Applies an object, unless it is as it was applied last.
+   * Makes an object what it should be. It is replaced: applying would leave what others put into it, and a file in a ConfigMap
+   * or a container more goes past `--allow`. Their labels and annotations stay: Prometheus looks for a Service by these.
    *
    * @throws {NotOursError} If one of its name belongs to somebody else.
    */
-  async #apply<T extends KubernetesObject>(store: Store<T>, object: Manifest, subresource?: string): Promise<void> {
+  async #keep<T extends KubernetesObject>(store: Store<T>, object: Manifest): Promise<void> {
+    const { resource } = store;
+    const { name, labels } = object.metadata;
     const { signal } = this.#stopping;
-    const { name } = object.metadata;
-    const key = `${store.resource.path}/${name}${subresource === undefined ? "" : `/${subresource}`}`;
-    const text = JSON.stringify(object);
-    const known = store.get(name);
-    const last = this.#applied.get(key);
-    if (known && last?.text === text && last.object.metadata.resourceVersion === known.metadata.resourceVersion) return;
-    if (!known) {
-      const other = await store.resource.get(name, { signal }).catch(unlessGone);
-      if (other && other.metadata.labels?.[MANAGED_BY] !== OPERATOR) {
+    await this.#unlessWritten(store, `${resource.path}/${name}`, object, async () => {
+      const options = { fieldManager: OPERATOR, signal };
+      const there = (await resource.get(name, { signal }).catch(unlessGone))?.metadata;
+      if (!there) return await resource.create(object, options);
+      if (there.labels?.[MANAGED_BY] !== OPERATOR) {
         throw new NotOursError(`there is a ${object.kind} ${name} that is not the operator's`);
       }
-    }
-    const options = { fieldManager: OPERATOR, force: true, signal, ...(subresource !== undefined && { subresource }) };
-    this.#applied.set(key, { text, object: await store.resource.apply(object, options) });
+      // Without the version, which a status changes all the time.
+      const { resourceVersion: _, ...theirs } = there;
+      const metadata = { ...theirs, ...object.metadata, labels: { ...there.labels, ...labels } };
+      return await resource.update({ ...object, metadata }, options);
+    });
+  }
+
+  async #applyStatus(relay: Manifest): Promise<void> {
+    const { resource } = this.#relays;
+    const options = { fieldManager: OPERATOR, force: true, subresource: "status", signal: this.#stopping.signal };
+    const path = `${resource.path}/${relay.metadata.name}/status`;
+    await this.#unlessWritten(this.#relays, path, relay, () => resource.apply(relay, options));
+  }
+
+  /** Writes an object, unless it is as it was written last. */
+  async #unlessWritten<T extends KubernetesObject>(
+    store: Store<T>,
+    path: string,
+    object: Manifest,
+    write: () => Promise<T>,
+  ): Promise<void> {
+    const text = JSON.stringify(object);
+    const known = store.get(object.metadata.name)?.metadata.resourceVersion;
+    const last = this.#written.get(path);
+    if (known && last?.text === text && last.object.metadata.resourceVersion === known) return;
+    this.#written.set(path, { text, object: await write() });
   }
 
   #forget({ resource }: Pick<Store<KubernetesObject>, "resource">, { metadata }: KubernetesObject): void {
-    this.#applied.delete(`${resource.path}/${metadata.name}`);
-    this.#applied.delete(`${resource.path}/${metadata.name}/status`);
+    this.#written.delete(`${resource.path}/${metadata.name}`);
+    this.#written.delete(`${resource.path}/${metadata.name}/status`);
   }
 
   async #delete<T extends KubernetesObject>(store: Store<T>, { name, uid }: T["metadata"]): Promise<void> {
@@ -357,9 +410,43 @@ export class Operator {
 }
 
 /** The set that a relay is in: all relays of a set are for the same nodes. */
-function setName({ spec }: RelayObject): string {
-  const entries = Object.entries(spec.nodeSelector).sort(([a], [b]) => a < b ? -1 : 1);
-  return `relay-${sha256(JSON.stringify(entries)).slice(0, 10)}`;
+function setName(relay: RelayObject): string {
+  return `relay-${sha256(JSON.stringify(nodeLabels(relay))).slice(0, 10)}`;
+}
+
+/** The labels of a relay's nodes, without what all have: what means the same looks the same. */
+function nodeLabels({ spec }: RelayObject): Array<[key: string, value: string]> {
+  return Object.entries(spec.nodeSelector)
+    .filter(([key, value]) => key !== OS || value !== LINUX)
+    .sort(([a], [b]) => a < b ? -1 : 1);
+}
+
+/**
+ * The halves of a relay, which its pods accept, and what it takes of its set's {@linkcode MAX_CONFIG}.
+ *
+ * @throws {PodwireError} If they do not accept it.
+ */
+function checkHalves(spec: RelaySpec): RelayHalves & { readonly size: number } {
+  const halves = splitRelay(spec);
+  const sizes = [halves.node, halves.cluster].map((half) => {
+    const text = JSON.stringify({ relays: [half] }, null, 2);
+    parseRelays([{ file: spec.name, text }]);
+    return new TextEncoder().encode(text).length;
+  });
+  return { ...halves, size: Math.max(...sizes) + METADATA_SIZE };
+}
+
+/** What is wrong, by the keys of a `Relay`: nobody sees the file that is made of it. */
+function describe(error: PodwireError): string {
+  if (error instanceof RelayHalvesError) return `${keyOf(error.key)}: ${error.problem}`;
+  if (!(error instanceof RelayConfigError)) return error.message;
+  return error.details.map(({ key, text }) => `${keyOf(key.replace(/^relays\[0\]\.?/, ""))}: ${text}`).join("; ");
+}
+
+/** The key of a `Relay` that {@linkcode toRelaySpec} makes the configuration's `key` of. */
+function keyOf(key: string): string {
+  if (key === "name") return "metadata.name";
+  return key === "listen.address" ? "spec.port" : `spec.${key}`;
 }
 
 function sha256(text: string): string {

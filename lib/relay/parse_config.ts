@@ -3,12 +3,14 @@
  *
  * @module
  */
+import { EVENT_ID, parseEvents, YAMLException } from "js-yaml";
 import { MAX_DELAY } from "../bytes/mod.ts";
-import { parseYaml } from "../kubeconfig/mod.ts";
-import { type Address, formatAddress, isDatagram, isIp, parseAddress } from "./address.ts";
+import { parseYaml, type YamlNode } from "../kubeconfig/mod.ts";
+import { type Address, formatAddress, isDatagram, isIp, isIpv4, parseAddress } from "./address.ts";
 import type { ListenEndpoint, Relay, TargetEndpoint, TargetTlsSpec } from "./config.ts";
 import { type ConfigProblem, ConfigReader, ConfigSource, RelayConfigError } from "./config_reader.ts";
 import { parseRange } from "./source_ranges.ts";
+import type { TlsFileError } from "./tls_files.ts";
 
 /** A configuration file. */
 export interface ConfigFile {
@@ -34,6 +36,12 @@ const DEFAULT_CONNECTIONS = 1024;
 const DEFAULT_CONNECT_TIMEOUT = 5_000;
 const DEFAULT_FLOW_TIMEOUT = 60_000;
 
+/** How to read a configuration. */
+export interface ParseOptions {
+  /** Whether both ends of a relay are in one network, where a target must not be the listener. Default true. */
+  readonly together?: boolean;
+}
+
 /**
  * Reads files that together are one configuration.
  *
@@ -47,13 +55,13 @@ const DEFAULT_FLOW_TIMEOUT = 60_000;
  * parseRelays([{ file: "relays.yaml", text }])[0]?.maxConnections; // 1024
  * ```
  */
-export function parseRelays(files: readonly ConfigFile[]): Relay[] {
+export function parseRelays(files: readonly ConfigFile[], { together = true }: ParseOptions = {}): Relay[] {
   const problems: ConfigProblem[] = [];
   const taken = new Map<string, string>();
   const relays = files.flatMap((file) => {
     const source = new ConfigSource(file.text, file.file);
     try {
-      return parseFile(source, file.text, taken);
+      return parseFile(source, file.text, { taken, together });
     } catch (error) {
       if (!(error instanceof RelayConfigError)) throw error;
       source.problems.push(...error.details);
@@ -66,19 +74,69 @@ export function parseRelays(files: readonly ConfigFile[]): Relay[] {
   return relays;
 }
 
-function parseFile(source: ConfigSource, text: string, taken: Map<string, string>): Relay[] {
-  const second = /^[^#\s][^]*?^---\s[^]*?^[^#\s]/m.exec(text.replace(/^---.*/, ""));
-  if (second) throw source.error(0, "has several documents; give each a file of its own");
+/**
+ * The error for what was found wrong with a relay's file, with the place in `files` that names it.
+ *
+ * @throws {TlsFileError} `wrong` itself, if its relay is not in `files`.
+ */
+export function explainProblem(files: readonly ConfigFile[], wrong: TlsFileError): RelayConfigError {
+  for (const { file, text } of files) {
+    const source = new ConfigSource(text, file);
+    const relays = valueOf(parseYaml(text, source), "relays");
+    if (relays?.kind !== "sequence") continue;
+    const index = relays.items.findIndex((relay) => {
+      const name = valueOf(relay, "name");
+      return name?.kind === "scalar" && name.value === wrong.relay;
+    });
+    const relay = relays.items[index];
+    if (!relay) continue;
+    const place = wrong.key.split(".").reduce<YamlNode | undefined>(valueOf, relay) ?? relay;
+    source.report(place.offset, `relays[${index}].${wrong.key}`, wrong.text);
+    return new RelayConfigError(source.problems, { cause: wrong });
+  }
+  throw wrong;
+}
+
+function valueOf(node: YamlNode | undefined, key: string): YamlNode | undefined {
+  return node?.kind === "mapping" ? node.entries.get(key) : undefined;
+}
+
+/** What a relay is read among. */
+interface Surroundings {
+  /** The names and addresses of the relays before it. */
+  readonly taken: Map<string, string>;
+  /** See {@linkcode ParseOptions.together}. */
+  readonly together: boolean;
+}
+
+function parseFile(source: ConfigSource, text: string, surroundings: Surroundings): Relay[] {
   const root = parseYaml(text, source);
+  const second = findSecondDocument(text);
+  if (second !== undefined) throw source.error(second, "has several documents; give each a file of its own");
   if (!root) throw source.error(0, "is empty; no relays at all is `relays: []`");
   const top = ConfigReader.of(source, root, "", ["relays"]);
   if (!top) return [];
   if (!top.has("relays")) top.report("relays", "is missing");
-  return top.mappings("relays", RELAY_KEYS).flatMap((reader) => readRelay(reader, taken) ?? []);
+  return top.mappings("relays", RELAY_KEYS).flatMap((reader) => readRelay(reader, surroundings) ?? []);
 }
 
-/** Reads a relay; `taken` has the names and addresses of those before it. */
-function readRelay(reader: ConfigReader, taken: Map<string, string>): Relay | undefined {
+/** Where the content of a text's second document begins, also if it is not YAML; nothing but comments is no content. */
+function findSecondDocument(text: string): number | undefined {
+  let documents = 0;
+  try {
+    for (const event of parseEvents(text, {})) {
+      if (event.type === EVENT_ID.DOCUMENT) documents++;
+      const offset = "start" in event ? event.start : "valueStart" in event ? event.valueStart : -1;
+      if (documents > 1 && offset >= 0) return offset;
+    }
+  } catch (error) {
+    if (!(error instanceof YAMLException)) throw error;
+    return error.mark?.position ?? 0; // parseYaml() has read the first document.
+  }
+  return undefined;
+}
+
+function readRelay(reader: ConfigReader, { taken, together }: Surroundings): Relay | undefined {
   const name = reader.parsed("name", parseName);
   if (!reader.has("name")) reader.report("name", "is missing");
   const listen = readListen(required(reader, "listen", ["address", "tls", "mode", "uid", "gid"]));
@@ -96,7 +154,9 @@ function readRelay(reader: ConfigReader, taken: Map<string, string>): Relay | un
   if (!("port" in listen.address && listen.address.port === 0)) {
     claim("address", address, () => reader.report("listen", `another relay listens on ${address} too`));
   }
-  if (address === formatAddress(target.address)) reader.report("target", `goes to where it listens: ${address}`);
+  if (together && reaches(target.address, listen.address)) {
+    reader.report("target", `goes to where it listens: ${address}`);
+  }
   const flows = isDatagram(listen.address) || isDatagram(target.address);
   return {
     name,
@@ -108,6 +168,28 @@ function readRelay(reader: ConfigReader, taken: Map<string, string>): Relay | un
     connectTimeout: connectTimeout ?? DEFAULT_CONNECT_TIMEOUT,
     idleTimeout: idleTimeout ?? (flows ? DEFAULT_FLOW_TIMEOUT : 0),
   };
+}
+
+/**
+ * Whether what goes to `target` comes in at `listen`, as far as the text tells: which other addresses the machine has, and what
+ * names there are beside localhost, it does not.
+ */
+function reaches(target: Address, listen: Address): boolean {
+  if (formatAddress(target) === formatAddress(listen)) return true;
+  if (!("port" in target && "port" in listen)) return false;
+  if (target.kind !== listen.kind || target.port !== listen.port) return false;
+  const hosts = loopbacks(target.hostname);
+  if (listen.hostname === "::") return hosts.length > 0; // It takes IPv4 too.
+  if (listen.hostname === "0.0.0.0") return hosts.some(isIpv4);
+  return hosts.includes(listen.hostname);
+}
+
+/** The addresses of this machine that connecting to `hostname` may reach; none if it is another's, or nobody can tell. */
+function loopbacks(hostname: string): string[] {
+  if (hostname === "localhost") return ["127.0.0.1", "::1"];
+  if (hostname === "0.0.0.0") return ["127.0.0.1"];
+  if (hostname === "::") return ["::1"];
+  return hostname === "::1" || (isIpv4(hostname) && hostname.startsWith("127.")) ? [hostname] : [];
 }
 
 function readLimits(

@@ -10,7 +10,7 @@ import { Counters, formatMetrics, type Reloads } from "./counters.ts";
 import { DatagramRelay } from "./datagram_relay.ts";
 import type { RunningRelay } from "./running.ts";
 import { StreamRelay } from "./stream_relay.ts";
-import { readTlsFiles } from "./tls_files.ts";
+import { readTlsFiles, type TlsFiles } from "./tls_files.ts";
 
 /** How often relays are looked after, in milliseconds. */
 const CARE = 1_000;
@@ -22,8 +22,11 @@ const CARE_FOR_FILES = 10;
 export interface RelayEvent {
   /** The relay's name. */
   readonly relay: string;
-  /** What happened: it listens, does not, its target cannot be reached, or can again, or it has been stopped. */
-  readonly type: "listening" | "failed" | "unreachable" | "reachable" | "stopped";
+  /**
+   * What happened: it listens, does not, its target cannot be reached, or can again, it goes on with its old certificates
+   * because the new ones cannot be used, or it has been stopped.
+   */
+  readonly type: "listening" | "failed" | "unreachable" | "reachable" | "outdated" | "stopped";
   /** Where it listens and where it goes, or why it does not. */
   readonly message: string;
 }
@@ -32,6 +35,8 @@ export interface RelayEvent {
 export interface RelaysOptions {
   /** Told what happens. */
   readonly onEvent?: (event: RelayEvent) => void;
+  /** How often relays are looked after, in milliseconds; 1000 if absent. */
+  readonly interval?: number;
 }
 
 /** One relay's state. */
@@ -70,21 +75,27 @@ export class Relays implements AsyncDisposable {
   /** One change after the other. */
   #turn: Promise<void> = Promise.resolve();
   #closed = false;
+  #applied = false;
 
   /** No relays yet. */
   constructor(options: RelaysOptions = {}) {
     this.#onEvent = options.onEvent ?? (() => {});
-    this.#care = setInterval(() => void this.#lookAfter(), CARE);
+    this.#care = setInterval(() => void this.#lookAfter(), options.interval ?? CARE);
   }
 
   /**
    * Makes `relays` those that run. One that is the same as before keeps its listener and its connections; one that has changed is
    * ended and begun anew. One that cannot listen is tried again every second: {@linkcode RelaysOptions.onEvent} says why, and
-   * it is among {@linkcode Relays.failures}.
+   * it is among {@linkcode Relays.failures}. So is, the first time, one whose certificates cannot be used.
+   *
+   * @throws {TlsFileError} If, after the first time, the certificates of a relay that is new or has changed cannot be used; all
+   * relays go on as they were.
    */
   apply(relays: readonly Relay[]): Promise<void> {
     return this.#inTurn(async () => {
       const wanted = new Map(relays.map((relay) => [relay.name, relay]));
+      const files = this.#applied ? await this.#readFiles(relays) : new Map<string, TlsFiles>();
+      this.#applied = true;
       const gone = [...this.#relays.values()].filter(({ relay, identity }) => {
         const now = wanted.get(relay.name);
         return !now || identityOf(now) !== identity;
@@ -93,9 +104,9 @@ export class Relays implements AsyncDisposable {
       await Promise.all(gone.map((kept) => this.#stop(kept)));
       await Promise.all([...wanted.values()].map(async (relay) => {
         if (this.#relays.has(relay.name)) return;
-        const kept: Kept = { relay, identity: identityOf(relay), running: undefined, failure: "" };
+        const kept: Kept = { relay, identity: identityOf(relay), running: undefined, failure: "", outdated: "" };
         this.#relays.set(relay.name, kept);
-        await this.#start(kept);
+        await this.#start(kept, files.get(relay.name));
       }));
       for (const name of this.#counters.keys()) if (!wanted.has(name)) this.#counters.delete(name);
     });
@@ -149,19 +160,25 @@ export class Relays implements AsyncDisposable {
     return done;
   }
 
+  /** The certificates of those relays that are not running as they are. */
+  async #readFiles(relays: readonly Relay[]): Promise<Map<string, TlsFiles>> {
+    const fresh = relays.filter((relay) => this.#relays.get(relay.name)?.identity !== identityOf(relay));
+    return new Map(await Promise.all(fresh.map(async (relay) => [relay.name, await readTlsFiles(relay)] as const)));
+  }
+
   #countersOf(name: string): Counters {
     let counters = this.#counters.get(name);
     if (!counters) this.#counters.set(name, counters = new Counters());
     return counters;
   }
 
-  async #start(kept: Kept): Promise<void> {
+  async #start(kept: Kept, files?: TlsFiles): Promise<void> {
     const { relay } = kept;
     try {
       const start = {
         relay,
         counters: this.#countersOf(relay.name),
-        files: await readTlsFiles(relay),
+        files: files ?? await readTlsFiles(relay),
         onTarget: this.#targetReporter(relay),
       };
       const running = isDatagram(relay.listen.address) ? new DatagramRelay(start) : new StreamRelay(start);
@@ -220,13 +237,25 @@ export class Relays implements AsyncDisposable {
     const { running, relay } = kept;
     if (!running) return await this.#start(kept);
     try {
-      if (files && (relay.listen.tls || relay.target.tls)) running.renew(await readTlsFiles(relay));
+      if (files && (relay.listen.tls || relay.target.tls)) await this.#renew(kept, running);
       if (await running.intact()) return;
       await running.stopListening();
       await running.listen();
       this.#listens(kept, running);
     } catch (error) {
       this.#failed(kept, error);
+    }
+  }
+
+  /** Takes new certificates. Those that cannot be used, as a certificate before its key is written, are left alone. */
+  async #renew(kept: Kept, running: RunningRelay): Promise<void> {
+    try {
+      running.renew(await readTlsFiles(kept.relay));
+      kept.outdated = "";
+    } catch (error) {
+      const message = `goes on with its old certificates: ${messageOf(error)}`;
+      if (message !== kept.outdated) this.#onEvent({ relay: kept.relay.name, type: "outdated", message });
+      kept.outdated = message;
     }
   }
 }
@@ -240,6 +269,8 @@ interface Kept {
   running: RunningRelay | undefined;
   /** Why it cannot; empty if it can. */
   failure: string;
+  /** Why its new certificates cannot be used; empty if it has the newest. */
+  outdated: string;
 }
 
 function identityOf(relay: Relay): string {

@@ -4,7 +4,7 @@
  * @module
  */
 import { systemText } from "../bytes/mod.ts";
-import { systemPath } from "./address.ts";
+import { MAX_PATH, systemPath } from "./address.ts";
 import { RelayError } from "./errors.ts";
 
 /** Who may open a socket. */
@@ -31,9 +31,9 @@ const NO_FILE: SocketFile = { intact: () => Promise.resolve(true), remove: () =>
 /**
  * Binds a unix socket by `bind`, which must do so at once.
  *
- * It is bound under a name beside `path` with a mode that lets nobody in, gets its owner and its mode, and is then renamed: at no
- * time can anybody open it who may not, and at no time is there none. What is at `path` is replaced only if it is a
- * socket on which nobody answers.
+ * What is at `path` is removed only if it is a socket on which nobody answers. The new one is bound under a name beside it, with its
+ * mode and its owner, and then linked to `path`, which replaces nothing: at no time can anybody open it who may not. No path is
+ * followed that somebody else can turn into a link: the mode is the umask's, and the owner is the link's own.
  *
  * @throws {RelayError} If there is something else, or it cannot be done.
  */
@@ -49,32 +49,76 @@ export async function bindSocket<T extends { close(): void }>(
       throw cannotListen(path, systemText(cause), cause);
     }
   }
-  await refuseUnlessStale(path);
-  const own = `${path.slice(0, path.lastIndexOf("/") + 1)}.${crypto.randomUUID().slice(0, 6)}`;
-  const before = Deno.umask(0o777);
-  let socket: T;
+  await removeIfStale(path);
+  const { lchownSync } = await import("node:fs");
   try {
-    socket = bind(own);
+    return bindBeside(path, access, bind, lchownSync);
   } catch (cause) {
-    throw cannotListen(path, systemText(cause), cause);
-  } finally {
-    Deno.umask(before);
-  }
-  try {
-    const { uid = null, gid = null } = access;
-    if (uid !== null || gid !== null) await Deno.chown(own, uid, gid);
-    await Deno.chmod(own, access.mode);
-    const { ino } = await Deno.lstat(own);
-    await Deno.rename(own, path);
-    return { socket, file: { intact: () => isOurs(path, ino), remove: () => removeOurs(path, ino) } };
-  } catch (cause) {
-    socket.close();
-    await Deno.remove(own).catch(() => {}); // Closing may have removed it.
     throw cannotListen(path, systemText(cause), cause);
   }
 }
 
-async function refuseUnlessStale(path: string): Promise<void> {
+/** All at once, so that the umask is nobody else's. */
+function bindBeside<T extends { close(): void }>(
+  path: string,
+  { mode, uid, gid }: SocketAccess,
+  bind: (path: string) => T,
+  lchown: (path: string, uid: number, gid: number) => void,
+): { readonly socket: T; readonly file: SocketFile } {
+  const changesHands = uid !== undefined || gid !== undefined;
+  // Until it has its owner, its group is ours, which may not open it: nobody gets into a folder of our own.
+  const inner = changesHands ? "/s" : "";
+  const beside = nameBeside(path, inner.length);
+  const own = beside + inner;
+  if (changesHands) Deno.mkdirSync(beside, { mode: 0o700 });
+  let socket: T | undefined;
+  const clean = () => {
+    if (socket) removeIfThere(own);
+    if (changesHands) removeIfThere(beside);
+  };
+  try {
+    socket = withUmask(0o777 & ~mode, () => bind(own));
+    if (changesHands) lchown(own, uid ?? -1, gid ?? -1);
+    Deno.linkSync(own, path);
+    const { ino, isSocket } = Deno.lstatSync(path);
+    if (!isSocket) throw new Error("something else was put in its place");
+    clean();
+    return { socket, file: { intact: () => isOurs(path, ino), remove: () => removeOurs(path, ino) } };
+  } catch (error) {
+    socket?.close();
+    clean();
+    throw error;
+  }
+}
+
+/** A free name in the folder of `path`, as short as it has to be if `more` bytes come after it. */
+function nameBeside(path: string, more: number): string {
+  const folder = path.slice(0, path.lastIndexOf("/") + 1);
+  const room = MAX_PATH - new TextEncoder().encode(folder).length - more;
+  for (;;) {
+    const name = folder + crypto.randomUUID().slice(0, Math.max(1, Math.min(room, 6)));
+    if (name !== path) return name;
+  }
+}
+
+function withUmask<T>(umask: number, work: () => T): T {
+  const before = Deno.umask(umask);
+  try {
+    return work();
+  } finally {
+    Deno.umask(before);
+  }
+}
+
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error; // Closing a socket removes its file.
+  }
+}
+
+async function removeIfStale(path: string): Promise<void> {
   const found = await Deno.lstat(path).catch(() => undefined); // None, or binding fails for the same reason.
   if (!found) return;
   if (!found.isSocket) throw cannotListen(path, "it exists and is not a socket");
@@ -82,7 +126,8 @@ async function refuseUnlessStale(path: string): Promise<void> {
     (await Deno.connect({ transport: "unix", path })).close();
   } catch (cause) {
     // A full backlog or a socket for datagrams fails too, but only where nobody listens it is refused.
-    if (cause instanceof Deno.errors.ConnectionRefused || cause instanceof Deno.errors.NotFound) return;
+    if (cause instanceof Deno.errors.ConnectionRefused) return await removeOurs(path, found.ino);
+    if (cause instanceof Deno.errors.NotFound) return;
     throw cannotListen(path, `something is there that does not let itself be tried: ${systemText(cause)}`, cause);
   }
   throw cannotListen(path, "somebody listens there already");
@@ -93,8 +138,14 @@ async function isOurs(path: string, ino: number | null): Promise<boolean> {
   return found !== undefined && found.ino === ino;
 }
 
-async function removeOurs(path: string, ino: number | null): Promise<void> {
-  if (await isOurs(path, ino)) await Deno.remove(path).catch(() => {}); // Somebody else was faster.
+/** Removes what is at `path` if it is that file: looked at and removed at once, so that hardly anything can come in between. */
+function removeOurs(path: string, ino: number | null): Promise<void> {
+  try {
+    if (Deno.lstatSync(path).ino === ino) Deno.removeSync(path);
+  } catch {
+    // It has gone; or it stays, as a stale one, and listening there again says why it cannot be removed.
+  }
+  return Promise.resolve();
 }
 
 function cannotListen(path: string, why: string, cause?: unknown): RelayError {

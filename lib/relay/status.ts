@@ -8,12 +8,25 @@ import { type Condition, MAX_NODES, type NodeStatus, type RelayObject, type Rela
 
 /** A pod, as far as its health goes. */
 export interface RelayPod extends KubernetesObject {
-  /** Where it runs. */
-  readonly spec?: { readonly nodeName?: string };
+  /** Where it runs, or shall: a DaemonSet's pod is for one node from the beginning. */
+  readonly spec?: {
+    readonly nodeName?: string;
+    readonly affinity?: {
+      readonly nodeAffinity?: {
+        readonly requiredDuringSchedulingIgnoredDuringExecution?: {
+          readonly nodeSelectorTerms?: ReadonlyArray<{
+            readonly matchFields?: ReadonlyArray<{ readonly key: string; readonly values?: readonly string[] }>;
+          }>;
+        };
+      };
+    };
+  };
   /** How it is. */
   readonly status?: {
     readonly phase?: string;
-    readonly conditions?: ReadonlyArray<{ readonly type: string; readonly status: string }>;
+    readonly conditions?: ReadonlyArray<
+      { readonly type: string; readonly status: string; readonly reason?: string; readonly message?: string }
+    >;
     readonly initContainerStatuses?: readonly ContainerStatus[];
     readonly containerStatuses?: readonly ContainerStatus[];
   };
@@ -41,7 +54,7 @@ export interface NodeFinding {
 export function findNode(node: string, pods: readonly RelayPod[]): NodeFinding {
   for (const half of ["node", "cluster"]) {
     const pod = pods.find(({ metadata, spec }) =>
-      spec?.nodeName === node && !metadata.deletionTimestamp &&
+      nodeOf(spec) === node && !metadata.deletionTimestamp &&
       metadata.labels?.["app.kubernetes.io/component"] === half
     );
     if (!pod) {
@@ -56,11 +69,20 @@ export function findNode(node: string, pods: readonly RelayPod[]): NodeFinding {
   return { name: node, ready: { status: "True", reason: "PodsReady", message: "both halves run" } };
 }
 
+/** The node of a DaemonSet's pod, also before it is scheduled. */
+function nodeOf({ nodeName, affinity }: NonNullable<RelayPod["spec"]> = {}): string | undefined {
+  if (nodeName !== undefined) return nodeName;
+  const terms = affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms ?? [];
+  return terms.flatMap(({ matchFields = [] }) => matchFields).find(({ key }) => key === "metadata.name")?.values?.[0];
+}
+
 function isReady({ status }: RelayPod): boolean {
   return status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True") ?? false;
 }
 
 function explain({ status }: RelayPod): string {
+  const unscheduled = status?.conditions?.find(({ type, status }) => type === "PodScheduled" && status === "False");
+  if (unscheduled) return `: ${unscheduled.reason ?? "Unscheduled"}: ${unscheduled.message ?? "no node takes it"}`;
   const states = [...status?.initContainerStatuses ?? [], ...status?.containerStatuses ?? []].map(({ state }) => state);
   const waiting = states.find((state) => state?.waiting && state.waiting.reason !== "PodInitializing")?.waiting;
   if (waiting?.reason) return `: ${waiting.reason}${waiting.message ? `: ${waiting.message}` : ""}`;

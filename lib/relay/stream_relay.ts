@@ -246,15 +246,25 @@ export class StreamRelay implements RunningRelay {
   /** Datagrams come and go over the client's stream, each after its length. */
   async #relayDatagrams(session: StreamSession, client: Duplex): Promise<void> {
     const { relay, counters } = this.#start;
-    const { socket, peer } = await openDatagram(relay.target.address);
+    const attempt = new AbortController();
+    session.target = { close: () => attempt.abort() };
+    const { socket, peer } = await openDatagram(relay.target.address, {
+      timeout: relay.connectTimeout,
+      attempt,
+      onDrop: () => counters.fail("dropped"),
+    });
     session.target = socket;
     const frames = new FrameReader(client);
     const out = async () => {
       for (let data = await frames.next(); data; data = await frames.next()) {
         session.touched = performance.now();
-        counters.datagramsOut++;
-        counters.bytesOut += data.length;
-        await socket.send(data, peer).catch(() => counters.fail("dropped")); // Nobody is there, or it is too long.
+        try {
+          await socket.send(data, peer);
+          counters.datagramsOut++;
+          counters.bytesOut += data.length;
+        } catch {
+          counters.fail("dropped"); // Nobody is there, or it is too long.
+        }
       }
       await pause(LINGER, session.signal);
       session.end();
@@ -264,9 +274,9 @@ export class StreamRelay implements RunningRelay {
       for (let got = await socket.receive(); got; got = await socket.receive()) {
         if (peerKey(got.from) !== expected) continue; // Not the target: it has no business here.
         session.touched = performance.now();
+        await client.write(encodeFrame(got.data));
         counters.datagramsBack++;
         counters.bytesBack += got.data.length;
-        await client.write(encodeFrame(got.data));
       }
     };
     await Promise.all([out(), back()]);

@@ -58,9 +58,28 @@ Deno.test("podwire relay manifest says what is wrong, with file and key where th
   await fails([WEB], [], "--image is required");
   await fails([WEB], [...image, "--part=half"], '--part must be one of all, cluster, static-pod, not "half"');
   await fails([WEB], [...image, "--node-selector=a"], '--node-selector must be KEY=VALUE, not "a"');
+  await fails(
+    [WEB],
+    [...image, "--node-selector=-a=b"],
+    '--node-selector -a=b: the key must be [DOMAIN/]NAME, not "-a"',
+  );
+  await fails([WEB], [...image, "--node-selector=A/b=c"], "--node-selector A/b=c: the key must be [DOMAIN/]NAME");
+  await fails(
+    [WEB],
+    [...image, "--node-selector=x.io/a=b c"],
+    "--node-selector x.io/a=b c: the value must be at most 63",
+  );
+  await fails([WEB], [...image, "--name=Relays"], "--name must be a DNS label (at most 63 of a-z, 0-9 and -");
+  await fails([WEB], [...image, "--name", "r".repeat(64)], "--name must be a DNS label");
+  await fails([WEB], [...image, "--namespace=a.b"], "--namespace must be a DNS label");
+  await fails(
+    [WEB],
+    [...image, "--image-pull-policy=always"],
+    '--image-pull-policy must be one of Always, IfNotPresent, Never, not "always"',
+  );
   await fails([WEB], [...image, "more"], "extra arguments: [more]");
   await fails([{ ...WEB, maxConnections: 0 }], image, "FILE:", 2);
-  await fails([{ ...WEB, listen: { address: "unix:/x.sock" } }], image, "relay web: listen.address must be", 2);
+  await fails([{ ...WEB, listen: { address: "unix:/x.sock" } }], image, "FILE:6: relays[0].listen.address: must be", 2);
 });
 
 Deno.test("podwire relay crd prints the custom resource and the rights, and the operator with --image", async () => {

@@ -101,14 +101,16 @@ export class ObjectServer {
       return this.objects.has(path) ? status(409) : Response.json(this.put(path, sent));
     }
     if (method === "PATCH" && sent) {
-      const merged = { ...there, ...sent, metadata: { ...there?.metadata, ...sent.metadata } };
+      const merged = merge(there, sent) as Manifest;
       const unchanged = JSON.stringify(merged) === JSON.stringify(there);
-      return Response.json(unchanged ? there : this.put(place, sent));
+      return Response.json(unchanged ? there : this.put(place, merged));
     }
     if (!there) return status(404);
     if (method === "PUT" && sent) {
-      const stale = sent.metadata.resourceVersion !== there.metadata.resourceVersion;
-      return stale ? status(409) : Response.json(this.put(place, sent));
+      const { resourceVersion = there.metadata.resourceVersion } = sent.metadata;
+      if (resourceVersion !== there.metadata.resourceVersion) return status(409);
+      const gone = Object.fromEntries(Object.keys(there).map((key) => [key, undefined]));
+      return Response.json(this.put(place, { ...gone, ...sent }));
     }
     this.remove(place);
     return Response.json({});
@@ -134,6 +136,21 @@ export class ObjectServer {
 /** A refusal. */
 export function status(code: number, message = `refused with ${code}`): Response {
   return Response.json({ kind: "Status", status: "Failure", message, code }, { status: code });
+}
+
+/** As a JSON merge patch has it (RFC 7396); near enough to what an apply does to fields of others. */
+export function merge(before: unknown, patch: unknown): unknown {
+  if (!isMapping(patch)) return patch;
+  const after: Record<string, unknown> = isMapping(before) ? { ...before } : {};
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null) delete after[key];
+    else after[key] = merge(after[key], value);
+  }
+  return after;
+}
+
+function isMapping(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function listOf(path: string): string {

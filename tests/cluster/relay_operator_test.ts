@@ -2,7 +2,7 @@
  * The operator on the real thing: what its relays ask for is there within ten seconds, whatever happens to relays, nodes, itself
  * and the API server meanwhile; and what was not changed never drops a connection.
  */
-import { assert, assertEquals, assertGreater, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
 import { restartKubelet } from "./cluster.ts";
 import { ground } from "./ground.ts";
 import { processes, until } from "./process.ts";
@@ -64,6 +64,49 @@ Deno.test("the operator keeps relays in line through everything that happens to 
     const events = await relays.kubectl(["get", "events", "--field-selector", "involvedObject.name=ssh"]);
     assertStringIncludes(events, "the operator's --allow does not name tcp:127.0.0.1:22");
     await relays.kubectl(["delete", "relay", "ssh"]);
+  });
+
+  await step("what no relay can be is refused, by the custom resource or the operator", async () => {
+    const wrong: ReadonlyArray<readonly [name: string, spec: object, text: string]> = [
+      ["podwire-node-admin", {}, "the name is taken by podwire itself"],
+      ["1st", {}, "at most 63 of a-z, 0-9 and -, a letter first"],
+      ["bad", { allowFrom: [] }, "spec.allowFrom"],
+      ["bad", { target: { address: "tcp:127.0.0.1:99999" } }, "PORT must be from 1 to 65535"],
+      ["bad", { target: { address: "tcp:127.0.0.1:0" } }, "PORT must be from 1 to 65535"],
+      ["bad", { target: { address: "unix:/run/x.sock" } }, "must be tcp:HOST:PORT or udp:HOST:PORT"],
+      ["bad", { connectTimeout: "0s" }, "must be more than 0"],
+      ["bad", { target: { address: "udp:127.0.0.1:514" }, http: null, idleTimeout: "0s" }, "must be more than 0"],
+      ["bad", { nodeSelector: { zone: "-a" } }, "spec.nodeSelector.zone"],
+      ["bad", { nodeSelector: { "kubernetes.io/os": "windows" } }, "kubernetes.io/os must be linux"],
+    ];
+    for (const [name, spec, text] of wrong) {
+      await assertRejects(() => relays.relay(name, { ...on("node1"), ...web, port: 8000, ...spec }), Error, text);
+    }
+    await relays.relay("bad", { ...on("node1"), ...web, port: 8000, allowFrom: ["10.0.0.1", "10.0.0.1/8"] });
+    const said = () => relays.kubectl(["get", "relay", "bad", "-o", "jsonpath={.status.conditions[0].message}"]);
+    await until("a refusal", WITHIN, async () => (await said()).startsWith("spec.allowFrom[1]: ") || undefined);
+    await relays.kubectl(["delete", "relay", "bad"]);
+  });
+
+  await step("what somebody else puts into the operator's objects is taken out", async () => {
+    const labels = await relays.kubectl(["get", "service", "second", "-o", "jsonpath={.metadata.labels}"]);
+    const set = JSON.parse(labels)["app.kubernetes.io/instance"];
+    const additions: ReadonlyArray<readonly [object: string, patch: object]> = [
+      [`configmap/${set}-node`, { data: { "evil.json": "{}" }, binaryData: { "worse.json": "e30=" } }],
+      ["service/second", { spec: { type: "NodePort", externalIPs: ["192.0.2.1"] } }],
+      [`daemonset/${set}-cluster`, { spec: { template: { spec: { hostPID: true } } } }],
+    ];
+    const content = (object: string) =>
+      relays.kubectl(["get", object, "-o", "jsonpath={.data}{.binaryData}{.spec}{.metadata.labels.team}"]);
+    for (const [object, patch] of additions) {
+      await relays.kubectl(["label", object, "team=a"]);
+      const before = await content(object);
+      assert(before.endsWith("a"), before);
+      await relays.kubectl(["patch", object, "--type=merge", "--patch", JSON.stringify(patch)]);
+      await until(`${object} as it was`, WITHIN, async () => (await content(object)) === before || undefined);
+    }
+    await relays.kubectl(["rollout", "status", `daemonset/${set}-cluster`, "--timeout=60s"]);
+    await works("second", 8080);
   });
 
   await step("a relay is edited", async () => {

@@ -41,6 +41,23 @@ Deno.test("refusal() says what is not named: the target, its stream as it is, on
 
 Deno.test("parseAllowed() refuses what is no address or no path", () => {
   assertThrows(() => parseAllowed("127.0.0.1:22"), SyntaxError);
-  assertThrows(() => parseAllowed("tcp:1=metrics"), SyntaxError, 'does not begin with /: "metrics"');
-  assertThrows(() => parseAllowed("tcp:1="), SyntaxError, 'does not begin with /: ""');
+  assertThrows(() => parseAllowed("tcp:1=metrics"), SyntaxError, 'the path must begin with /, not be "metrics"');
+  assertThrows(() => parseAllowed("tcp:1="), SyntaxError, "the path ");
+});
+
+Deno.test("parseAllowed() refuses what no relay of the operator can have", () => {
+  assertThrows(
+    () => parseAllowed("unix:/run/x.sock"),
+    SyntaxError,
+    "the address must be tcp:HOST:PORT or udp:HOST:PORT",
+  );
+  assertThrows(
+    () => parseAllowed("unix-dgram:/dev/log"),
+    SyntaxError,
+    "the address must be tcp:HOST:PORT or udp:HOST:PORT",
+  );
+  assertThrows(() => parseAllowed("tcp:1=/a?b"), SyntaxError, "the path must be a plain path");
+  assertThrows(() => parseAllowed("tcp:1=/ok,/c*"), SyntaxError, "the path must be a plain path");
+  assertThrows(() => parseAllowed("udp:514=/metrics"), SyntaxError, "the path is for streams, not datagrams");
+  assertThrows(() => parseAllowed("tcp:0"), SyntaxError, "the address needs a port other than 0");
 });

@@ -1,7 +1,8 @@
 /** `podwire relay` as a process. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { RelayLog } from "../../lib/cli/relay_log.ts";
 import { PODWIRE } from "../cli/harness.ts";
-import { ask, echo, Server, until } from "./harness.ts";
+import { ask, echo, readAll, Server, until, writeAll } from "./harness.ts";
 
 /** `podwire relay` and what it has said so far. */
 class Podwire implements AsyncDisposable {
@@ -178,4 +179,92 @@ Deno.test("podwire relay --help and that of its commands say what there is", asy
   for (const args of [["relay", "run", "--help"], ["help", "relay", "run"]]) {
     assertMatch((await podwire(...args)).stdout, /Usage:\n {2}podwire relay run -c FILE\|DIR/);
   }
+});
+
+Deno.test("podwire relay run refuses certificates that are not there and an empty folder, and takes them when they come", () =>
+  withFolder(async (folder) => {
+    await using server = new Server(echo);
+    const file = `${folder}/relays.yaml`;
+    await Deno.writeTextFile(file, config(folder, server.port));
+    await using run = new Podwire("run", "-c", folder, "--admin", "tcp:127.0.0.1:0");
+    const [, admin] = await run.says(/admin endpoint on tcp:(\S+)\n/);
+    await run.says(/it: from unix:/);
+    const held = await Deno.connect({ transport: "unix", path: `${folder}/it.sock` });
+
+    await Deno.rename(file, `${folder}/away`);
+    await run.says(/not used:\n\S+: its last file is gone; no relays at all is a file with `relays: \[\]`\n/);
+    await Deno.rename(`${folder}/away`, file);
+    await run.says(/the new configuration is in use\n/);
+    run.text = "";
+
+    const ca = `${folder}/ca.crt`;
+    const text = config(folder, server.port).replace(/(address: "tcp:.*")/, `$1, tls: {caFile: ${ca}}`);
+    await Deno.writeTextFile(file, text);
+    await run.says(/relays\.yaml:4: relays\[0\]\.target\.tls\.caFile: \S+ca\.crt: no such file or directory\n/);
+    const metrics = async () => await (await fetch(`http://${admin}/metrics`)).text();
+    assertStringIncludes(await metrics(), "podwire_relay_last_reload_good 0\n");
+    assertEquals(await ask(held, "still here"), "still here");
+    await Deno.copyFile(new URL("../dial/testdata/ca.crt", import.meta.url), ca);
+    await run.says(/the new configuration is in use\n/);
+    assertStringIncludes(await metrics(), "podwire_relay_last_reload_good 1\n");
+    assertStringIncludes(await metrics(), `podwire_relay_reloads_total{result="bad"} 2\n`);
+    assertEquals(run.text.match(/not used/g)?.length, 1);
+  }));
+
+Deno.test("podwire relay run goes on, and ends, when nobody reads its log", () =>
+  withFolder(async (folder) => {
+    // Each says why it does not listen: more than a pipe takes (64 KiB, pipe(7)).
+    const relays = Array.from({ length: 600 }, (_, i) => ({
+      name: `${"n".repeat(50)}-${i}`,
+      listen: { address: `unix:/none/${"x".repeat(80)}-${i}` },
+      target: { address: "tcp:1" },
+    }));
+    await Deno.writeTextFile(`${folder}/relays.json`, JSON.stringify({ relays }));
+    const path = `${folder}/admin.sock`;
+    const args = [...PODWIRE, "relay", "run", "-c", `${folder}/relays.json`, "--admin", `unix:${path}`];
+    const process = new Deno.Command(Deno.execPath(), { args, stdin: "null", stdout: "null", stderr: "piped" }).spawn();
+    const end = () => process.kill("SIGKILL");
+    const late = setTimeout(end, 20_000); // What waits for it fails then.
+    try {
+      await until(() => Deno.stat(path).then(() => true, () => false));
+      const get = async (page: string) => {
+        using conn = await Deno.connect({ transport: "unix", path });
+        await writeAll(conn, `GET ${page} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+        return await readAll(conn);
+      };
+      await until(async () => (await get("/readyz")).includes("-599: cannot listen"));
+      assertMatch(await get("/healthz"), /^HTTP\/1\.1 200 /);
+      process.kill("SIGTERM");
+      assertEquals((await process.status).code, 0);
+      assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name), ["relays.json"]);
+    } finally {
+      clearTimeout(late);
+      try {
+        end();
+      } catch {
+        // It has ended.
+      }
+      await process.stderr.cancel();
+      await process.status;
+    }
+  }));
+
+Deno.test("RelayLog keeps what a slow reader will take, and says how much it lost", async () => {
+  const gate = Promise.withResolvers<void>();
+  let text = "";
+  const log = new RelayLog({
+    async write(bytes) {
+      await gate.promise;
+      text += new TextDecoder().decode(bytes);
+      return bytes.length;
+    },
+  });
+  for (let i = 0; i < 100; i++) log.say(`${i} ${"x".repeat(1020)}`);
+  assertEquals(text, "");
+  gate.resolve();
+  await log.flush();
+  const lines = text.trimEnd().split("\n");
+  const written = lines.length - 1;
+  assertEquals(written > 50 && written <= 64, true, `${written}`);
+  assertEquals(lines.at(-1), `${100 - written} lines are missing here: the log was not read`);
 });

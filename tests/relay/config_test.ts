@@ -1,5 +1,5 @@
 /** What a configuration may say, and how what is wrong with it is named. */
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assertEquals, assertLess, assertMatch, assertThrows } from "@std/assert";
 import { parseRelays, RelayConfigError } from "../../lib/relay/mod.ts";
 
 const parse = (text: string) => parseRelays([{ file: "relays.yaml", text }]);
@@ -84,7 +84,13 @@ const BAD: ReadonlyArray<readonly [text: string, line: number, key: string, says
   ["relays: []\nrelay: []\n", 2, "relay", /unknown key/],
   ["{}\n", 1, "relays", /missing/],
   ["relays: {name: web}\n", 1, "relays", /must be a list, not a mapping/],
-  ["relays: []\n---\nrelays: []\n", 1, "", /several documents/],
+  ["relays: []\n---\nrelays: []\n", 3, "", /several documents/],
+  ["--- {relays: []}\n---\nrelays: []\n", 3, "", /several documents/],
+  ["  relays: []\n---\nrelays: []\n", 3, "", /several documents/],
+  ["relays: []\n...\nrelays: []\n", 3, "", /several documents/],
+  ["relays: []\n---\nrelays: [\n", 4, "", /several documents/],
+  ["relays:\n", 1, "relays", /is null: give it a value or leave the key out/],
+  ["relays:\n-\n", 2, "relays[0]", /must be a mapping, not null/],
   ["relays:\n- web\n", 2, "relays[0]", /must be a mapping/],
   ["relays: []\nrelays: []\n", 2, "relays", /twice/],
   [relay("nmae: web"), 3, "relays[0].nmae", /unknown key; there are name,/],
@@ -148,6 +154,38 @@ const BAD: ReadonlyArray<readonly [text: string, line: number, key: string, says
     "relays[0].target.tls.caFile",
     /beside insecureSkipVerify/,
   ],
+  [relay("target: {address: tcp:localhost:9090}"), 3, "relays[0].target", /goes to where it listens/],
+  ...[
+    ["0.0.0.0", "127.0.0.1"],
+    ["0.0.0.0", "127.9.9.9"],
+    ["0.0.0.0", "localhost"],
+    ["127.0.0.1", "0.0.0.0"],
+    ["[::]", "127.0.0.1"],
+    ["[::]", "[::1]"],
+    ["[::]", "0.0.0.0"],
+    ["[::1]", "[::]"],
+  ].map(([from, to]) =>
+    [
+      relay(`listen: {address: "tcp:${from}:80"}`, `target: {address: "tcp:${to}:80"}`),
+      4,
+      "relays[0].target",
+      /goes to where it listens/,
+    ] as const
+  ),
+  [relay("http: # {paths: [/metrics]}"), 3, "relays[0].http", /is null/],
+  [relay("http:", "  paths: ~"), 4, "relays[0].http.paths", /is null/],
+  [relay("allowFrom:", "# - 10.0.0.0/8"), 3, "relays[0].allowFrom", /is null/],
+  [relay("allowFrom:", "-"), 4, "relays[0].allowFrom[0]", /must be text, not null/],
+  [relay("maxConnections: null"), 3, "relays[0].maxConnections", /is null/],
+  [relay("listen: {address: tcp:1, tls: }"), 3, "relays[0].listen.tls", /is null/],
+  [
+    relay("listen:", "  address: tcp:1", "  tls: {certFile: a, keyFile: b, clientCaFile: }"),
+    5,
+    "relays[0].listen.tls.clientCaFile",
+    /is null/,
+  ],
+  [relay("target: {address: unix:/x, tls: {serverName: }}"), 3, "relays[0].target.tls.serverName", /is null/],
+  [relay("target: {address: tcp:1, tls: {caFile: ~}}"), 3, "relays[0].target.tls.caFile", /is null/],
   [relay("http: {}"), 3, "relays[0].http.paths", /missing/],
   [relay("http:", "  paths: []"), 4, "relays[0].http.paths", /nothing in it/],
   [relay("http:", "  paths:", "  - /metrics", "  - metrics"), 6, "relays[0].http.paths[1]", /must begin with \//],
@@ -194,4 +232,37 @@ Deno.test("parseRelays() tells all that is wrong at once, in all files", () => {
     "c.yaml:2 relays[0].name",
     "c.yaml:3 relays[0].listen",
   ]);
+});
+
+Deno.test("parseRelays() takes an empty document behind the relays, and a target beside where it listens", () => {
+  for (const tail of ["---\n", "...\n", "---\n# nothing\n"]) assertEquals(parse(`relays: []\n${tail}`), []);
+  for (const [from, to] of [["0.0.0.0", "[::1]"], ["10.0.0.5", "127.0.0.1"], ["127.0.0.2", "localhost"]]) {
+    const text = relay(`listen: {address: "tcp:${from}:80"}`, `target: {address: "tcp:${to}:80"}`);
+    assertEquals(parse(text).length, 1, text);
+  }
+  assertEquals(parse(relay("listen: {address: udp:0.0.0.0:80}", "target: {address: tcp:80}")).length, 1);
+});
+
+Deno.test("what is told of a wrong configuration is short, whatever is in it", () => {
+  const secret = `-----BEGIN PRIVATE KEY----- ${"MIIEvQIBADANBgkq".repeat(100)}`;
+  const lines = [
+    `name: ${JSON.stringify(secret)}`,
+    `listen: {address: ${JSON.stringify(`tcp:${secret}:1`)}}`,
+    `target: {address: "tcp:${secret.replaceAll(" ", "")}"}`,
+    `http: {paths: [${JSON.stringify(secret)}]}`,
+    `allowFrom: [${JSON.stringify(secret)}]`,
+    `maxConnections: ${JSON.stringify(secret)}`,
+    `connectTimeout: ${"9".repeat(500)}`,
+    `idleTimeout: ${secret}`,
+    `${"MIIEvQIBADANBgkq".repeat(50)}: 1`,
+  ];
+  const error = assertThrows(() => parse(`relays:\n- ${lines.join("\n  ")}\n`), RelayConfigError);
+  assertEquals(error.details.length, lines.length);
+  for (const line of error.message.split("\n")) assertLess(line.length, 400);
+  assertEquals(error.message.includes("MIIEvQIBADANBgkq".repeat(3)), false, error.message);
+
+  const many = assertThrows(() => parse(`relays:\n${"- x\n".repeat(1000)}`), RelayConfigError);
+  assertEquals(many.details.length, 1000);
+  const told = many.message.split("\n");
+  assertEquals([told.length, told.at(-1)], [21, "and 980 more"]);
 });

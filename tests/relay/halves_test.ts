@@ -42,9 +42,17 @@ Deno.test("splitRelay() says what cannot be cut", () => {
   const problem = (change: Partial<RelaySpec>) =>
     assertThrows(() => splitRelay({ ...RELAY, ...change }), RelayHalvesError).message;
   const { target } = RELAY;
+  // Nobody else reaches 127.0.0.1 of a pod's own network.
+  for (const address of ["unix:/run/x.sock", "tcp:9999", "tcp:[::1]:9999", "tcp:10.0.0.1:9999"]) {
+    assertEquals(
+      problem({ listen: { address } }),
+      "relay scheduler: listen.address: must be tcp or udp on every address of the pod, as tcp:0.0.0.0:PORT or " +
+        `tcp:[::]:PORT, not ${address}`,
+    );
+  }
   assertEquals(
-    problem({ listen: { address: "unix:/run/x.sock" } }),
-    "relay scheduler: listen.address must be tcp:HOST:PORT or udp:HOST:PORT in the cluster, not unix:/run/x.sock",
+    problem({ listen: { address: "udp:[::]:0" } }),
+    "relay scheduler: listen.address: needs a port other than 0: it is the Service's",
   );
   assertEquals(
     problem({ listen: { address: "tcp:0.0.0.0:9403" } }),
@@ -52,7 +60,11 @@ Deno.test("splitRelay() says what cannot be cut", () => {
   );
   assertEquals(
     problem({ name: "podwire-node-admin" }),
-    "relay podwire-node-admin: the name is taken by podwire itself",
+    "relay podwire-node-admin: name: is taken by podwire itself",
+  );
+  assertEquals(
+    problem({ name: "5g" }),
+    "relay 5g: name: must begin with a letter, as a Service's does, not be 5g",
   );
   assertEquals(
     problem({ target: { ...target, proxyProtocol: "v2" } }),

@@ -1,5 +1,9 @@
 /** The HTTP path allow-list. */
-import { assert, assertEquals, assertMatch, assertNotMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotMatch, assertRejects } from "@std/assert";
+import { type Duplex, duplexPair } from "../../lib/bytes/mod.ts";
+import { RelayError } from "../../lib/relay/errors.ts";
+import { filterHttp } from "../../lib/relay/http_filter.ts";
+import { HTTP_DEADLINES, type HttpDeadlines } from "../../lib/relay/http_request.ts";
 import { ask, Ground, readAll, Server, writeAll } from "./harness.ts";
 
 const ANY = { address: "tcp:127.0.0.1:0" };
@@ -57,6 +61,109 @@ Deno.test("the filter passes an allowed path on, with its query and its own head
   );
   assertEquals(await ask(await it.ground.connect(), sent), sized("up 1\n").replace(/(Content-Length: 5)/, "$1"));
   assertEquals(it.heads, ["GET /metrics?name[]=up HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\n\r\n"]);
+});
+
+Deno.test("the filter passes on what a scraper says, and nothing that could make a target read another request", async () => {
+  await using it = await filtered(() => sized(""));
+  const scraper = [
+    "User-Agent: Prometheus/3.5.0",
+    "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+    "Accept-Encoding: gzip",
+    "authorization: Bearer t",
+    "X-Prometheus-Scrape-Timeout-Seconds: 10",
+    "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    "If-None-Match: x",
+    "Range: bytes=0-",
+  ].map((line) => `${line}\r\n`).join("");
+  const rewriting = [
+    "X-Original-URL: /secrets",
+    "X-Rewrite-URL: /secrets",
+    "X-HTTP-Method-Override: DELETE",
+    "X-Forwarded-Prefix: /secrets",
+    "Impersonate-User: root",
+    "Cookie: a=b",
+    "Expect: 100-continue",
+    "Content-Length: 0",
+  ].map((line) => `${line}\r\n`).join("");
+  await ask(await it.ground.connect(), get("/metrics", rewriting + scraper));
+  assertEquals(it.heads, [get("/metrics", scraper)]);
+});
+
+Deno.test("the filter asks with one Host, whatever the client's Connection says, and if it has none", async () => {
+  await using it = await filtered(() => sized(""));
+  await ask(await it.ground.connect(), get("/metrics", "Connection: Host, accept\r\nAccept: */*\r\n"));
+  await ask(await it.ground.connect(), "GET /metrics HTTP/1.0\r\n\r\n");
+  assertEquals(it.heads, [get("/metrics"), get("/metrics").replace("x", "localhost")]);
+});
+
+Deno.test("the filter counts bytes from the target, not answers of its own", async () => {
+  await using it = await filtered(() => sized("up 1\n"));
+  for (const text of [get("/secrets"), get("/metrics").replace("GET", "PUT"), "?\r\n\r\n"]) {
+    assertMatch(await ask(await it.ground.connect(), text), /^HTTP\/1\.1 4/);
+  }
+  assertEquals(it.ground.metric("bytes_total", `direction="from"`), 0);
+  const answer = await ask(await it.ground.connect(), get("/metrics"));
+  assertEquals(it.ground.metric("bytes_total", `direction="from"`), answer.length);
+});
+
+/** Filters `client` alone: what counts is how long it lets itself be waited for. */
+function waitFor(client: Duplex, deadlines: Partial<HttpDeadlines>, target?: Duplex): Promise<void> {
+  return filterHttp({
+    client,
+    connect: () => target ? Promise.resolve(target) : Promise.reject(new Error("nothing to ask")),
+    paths: METRICS.paths,
+    out: () => {},
+    back: () => {},
+    fail: () => {},
+    signal: new AbortController().signal,
+    deadlines: { ...HTTP_DEADLINES, ...deadlines },
+  });
+}
+
+/** All that comes, until the other side ends. */
+async function drain(from: Duplex): Promise<string> {
+  const buffer = new Uint8Array(4096);
+  let text = "";
+  for (let n = await from.read(buffer); n !== null; n = await from.read(buffer)) {
+    text += new TextDecoder().decode(buffer.subarray(0, n));
+  }
+  return text;
+}
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+Deno.test("the filter gives up a client that connects and asks for nothing", async () => {
+  const [, client] = duplexPair();
+  const { reason } = await assertRejects(() => waitFor(client, { head: 20 }), RelayError, "asked for nothing");
+  assertEquals(reason, "idle");
+});
+
+Deno.test("the filter refuses a head that comes too slowly, also the second one of a connection", async () => {
+  for (const before of ["", get("/secrets")]) {
+    const [peer, client] = duplexPair();
+    await peer.write(bytes(`${before}GET /metr`));
+    await waitFor(client, { head: 20 });
+    assertMatch(await drain(peer), /HTTP\/1\.1 400 [^]*longer than 20 ms\n$/);
+  }
+});
+
+Deno.test("the filter ends a connection on which nothing more is asked, without an error", async () => {
+  const [peer, client] = duplexPair();
+  await peer.write(bytes(get("/secrets")));
+  await waitFor(client, { kept: 20 });
+  assertMatch(await drain(peer), /^HTTP\/1\.1 403 [^]*relay\n$/);
+});
+
+Deno.test("the filter gives up a client that does not take its answer, and the target with it", async () => {
+  for (const path of ["/secrets", "/metrics"]) {
+    const [peer, client] = duplexPair({ capacity: 64 });
+    const [server, target] = duplexPair();
+    await peer.write(bytes(get(path)));
+    await server.write(bytes(sized("x".repeat(1024))));
+    const { reason } = await assertRejects(() => waitFor(client, { write: 20 }, target), RelayError, "took nothing");
+    assertEquals(reason, "idle");
+    if (path === "/metrics") assertEquals(await drain(server), get(path));
+  }
 });
 
 Deno.test("the filter checks each request of a connection that is kept, also those sent ahead", async () => {

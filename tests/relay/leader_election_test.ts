@@ -1,5 +1,5 @@
 /** One of several candidates leads, whatever the server and the candidates do. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { lead, LeadershipLostError, type LeaseObject } from "../../lib/relay/leader_election.ts";
 import { FakeClock } from "../client/fake_clock.ts";
 import { ObjectServer, status } from "../client/object_server.ts";
@@ -129,10 +129,11 @@ Deno.test("lead() ends its work and rejects when it could not renew in time", as
   await withServer(async ({ server, clock, candidate }) => {
     const a = candidate("a");
     await clock.settle();
-    server.intercept = () => status(503);
+    server.intercept = () => status(503, "no quorum");
     await clock.pass(12_500);
     assertEquals(a.leads, false);
     assert(a.error instanceof LeadershipLostError, `it is ${a.error}`);
+    assertStringIncludes(a.error.message, "no quorum");
   });
 });
 
@@ -152,6 +153,18 @@ Deno.test("lead() counts its time from when it asked: an answer that came late g
   });
 });
 
+Deno.test("lead() goes on when its renewal met another write, and it still holds the Lease", async () => {
+  await withServer(async ({ server, clock, candidate, lease }) => {
+    const a = candidate("a");
+    await clock.settle();
+    let conflicts = 0;
+    server.intercept = ({ method }) => method === "PUT" && conflicts++ === 0 ? status(409) : undefined;
+    await clock.pass(20_000);
+    assertEquals([a.leads, a.error, lease().holderIdentity], [true, undefined, "a"]);
+    assert(conflicts > 1, "it met one");
+  });
+});
+
 Deno.test("lead() rejects when another one has taken the Lease", async () => {
   await withServer(async ({ server, clock, candidate, lease }) => {
     const a = candidate("a");
@@ -161,8 +174,9 @@ Deno.test("lead() rejects when another one has taken the Lease", async () => {
       kind: "Lease",
       ...{ spec: { ...lease(), holderIdentity: "thief" } },
     });
-    await clock.pass(12_500);
+    await clock.pass(2_400); // Until its next look.
     assertEquals([a.leads, a.error instanceof LeadershipLostError], [false, true]);
+    assertEquals((a.error as Error).message, "thief holds the lease");
     assertEquals(lease().holderIdentity, "thief");
   });
 });

@@ -99,6 +99,16 @@ Deno.test("the pods have the folder with the sockets and those of unix targets, 
   assertEquals([writable(cluster), paths(cluster)], [[], ["/run/podwire/relay/relays/set"]]);
 });
 
+Deno.test("the cluster's half, which reads no HTTP, ends silent connections for it; no other relay's", () => {
+  const idle = (half: "node" | "cluster", relay: RelaySpec): unknown => {
+    const { data } = halfObjects({ ...SET, relays: [relay] }, half).configMap;
+    return JSON.parse(data[`${relay.name}.json`] ?? "").relays[0].idleTimeout;
+  };
+  assertEquals([idle("cluster", WEB), idle("node", WEB)], ["2m", undefined]);
+  assertEquals(idle("cluster", { ...WEB, idleTimeout: "0s" }), "0s");
+  assertEquals([idle("cluster", DOCKER), idle("cluster", SYSLOG)], [undefined, undefined]);
+});
+
 Deno.test("sets of one name in two namespaces share no folder on a node", () => {
   const folders = ["a", "b"].map((namespace) =>
     JSON.stringify(templateOf(halfObjects({ ...SET, namespace }, "node").daemonSet).volumes)

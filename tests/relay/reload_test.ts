@@ -1,5 +1,5 @@
 /** Configurations that change while relays run. */
-import { assert, assertEquals, assertLess } from "@std/assert";
+import { assert, assertEquals, assertLess, assertRejects } from "@std/assert";
 import { readConfigFiles, type RelaySpec, watchConfigFiles } from "../../lib/relay/mod.ts";
 import { ask, echo, Ground, Server, until, writeAll } from "./harness.ts";
 
@@ -104,6 +104,20 @@ Deno.test("watchConfigFiles() sees a ConfigMap's swap of links, and a file that 
     ended.abort();
     assertEquals((await changes.next()).done, true);
     assertEquals(await readConfigFiles(`${folder}/b.json`), [{ file: `${folder}/b.json`, text: `{"relays": []}` }]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("readConfigFiles() names the file that cannot be read", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "podwire-relay-" });
+  try {
+    await Deno.writeTextFile(`${folder}/a.yaml`, "relays: []");
+    await Deno.symlink("..data/b.yaml", `${folder}/b.yaml`);
+    for (const [path, named] of [[folder, `${folder}/b.yaml`], [`${folder}/c`, `${folder}/c`]] as const) {
+      const message = `cannot read the configuration ${named}: no such file or directory`;
+      await assertRejects(() => readConfigFiles(path), Error, message);
+    }
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

@@ -37,6 +37,23 @@ Deno.test("findNode() says which half is missing or not ready, and what the kube
   );
 });
 
+Deno.test("findNode() says why a DaemonSet's pod does not get onto its node", () => {
+  const matchFields = [{ key: "metadata.name", operator: "In", values: ["n1"] }];
+  const required = { nodeSelectorTerms: [{ matchFields }] };
+  const pending: RelayPod = {
+    ...pod("node", {
+      conditions: [{ type: "PodScheduled", status: "False", reason: "Unschedulable", message: "Too many pods." }],
+    }),
+    spec: { affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: required } } },
+  };
+  const { ready } = findNode("n1", [pending, pod("cluster", READY)]);
+  assertEquals(
+    [ready.reason, ready.message],
+    ["PodNotReady", "the pod node-1 is not ready: Unschedulable: Too many pods."],
+  );
+  assertEquals(findNode("n2", [pending]).ready.reason, "PodMissing");
+});
+
 Deno.test("findNode() does not count a pod that is on its way out", () => {
   const { metadata, ...rest } = pod("node", READY);
   const ending = { ...rest, metadata: { ...metadata, deletionTimestamp: "2026-01-01T00:00:00Z" } };

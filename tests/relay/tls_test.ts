@@ -1,5 +1,6 @@
 /** TLS on either side, with and without certificates of clients; and who is said to have connected. */
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { parseRelays, type RelayEvent, Relays, type RelaySpec, TlsFileError } from "../../lib/relay/mod.ts";
 import { testdata } from "../dial/harness.ts";
 import { ask, echo, Ground, readAll, Server, until } from "./harness.ts";
 
@@ -165,4 +166,72 @@ Deno.test("a relay says by the PROXY protocol who connected", async () => {
   assertEquals(heard.pop()?.slice(0, 24), "\r\n\r\n\0\r\nQUIT\n!\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01");
   await ask(await Deno.connect({ transport: "unix", path: `${ground.folder}/b.sock` }), "hello");
   assertEquals(heard.pop(), "\r\n\r\n\0\r\nQUIT\n!\0\0\0hello");
+});
+
+Deno.test("a change whose certificates cannot be used changes nothing", async () => {
+  await using server = new Server(echo);
+  const target = { address: `tcp:127.0.0.1:${server.port}` };
+  const good: RelaySpec = { name: "it", listen: { ...ANY, tls: SERVER }, target };
+  await using ground = await Ground.start(good);
+  const port = ground.port();
+  const open = await connectTls(port);
+  const garbage = `${ground.folder}/garbage.crt`;
+  await Deno.writeTextFile(garbage, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+  const other: RelaySpec = { name: "other", listen: ANY, target };
+  const cases: ReadonlyArray<readonly [change: Partial<RelaySpec>, says: RegExp]> = [
+    [
+      { listen: { ...ANY, tls: { ...SERVER, certFile: "/none/typo.pem" } } },
+      /^listen\.tls\.certFile: \/none\/typo\.pem: no such file/,
+    ],
+    [
+      { listen: { ...ANY, tls: { ...SERVER, keyFile: CLIENT.keyFile } } },
+      /^listen\.tls\.keyFile: \S+client\.key: is not the key of the certificate in \S+server\.crt$/,
+    ],
+    [
+      { listen: { ...ANY, tls: { ...SERVER, clientCaFile: garbage } } },
+      /^listen\.tls\.clientCaFile: \S+garbage\.crt: its certificate cannot be read$/,
+    ],
+    [{ target: { ...target, tls: { caFile: garbage } } }, /^target\.tls\.caFile: \S+garbage\.crt: its certificate/],
+  ];
+  for (const [change, says] of cases) {
+    const error = await assertRejects(() => ground.apply(other, { ...good, ...change }), TlsFileError);
+    assertMatch(error.message, says);
+    assertEquals(error.relay, "it");
+    assertEquals(ground.relays.state().map(({ name }) => name), ["it"]);
+    assertEquals(ground.port(), port);
+  }
+  assertEquals(await ask(open, "still here"), "still here");
+  assertEquals(await ask(await connectTls(port), "x"), "x");
+});
+
+Deno.test("a relay keeps its certificate until the new one and its key are both there", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "podwire-relay-" });
+  try {
+    const tls = { certFile: `${folder}/tls.crt`, keyFile: `${folder}/tls.key` };
+    await Deno.copyFile(SERVER.certFile, tls.certFile);
+    await Deno.copyFile(SERVER.keyFile, tls.keyFile);
+    await using server = new Server(echo);
+    const target = { address: `tcp:127.0.0.1:${server.port}` };
+    const events: RelayEvent[] = [];
+    await using relays = new Relays({ interval: 5, onEvent: (event) => events.push(event) });
+    const text = JSON.stringify({ relays: [{ name: "it", listen: { ...ANY, tls }, target }] });
+    await relays.apply(parseRelays([{ file: "relays.json", text }]));
+    const address = relays.state()[0]?.listening;
+    const port = address && "port" in address ? address.port : 0;
+
+    await Deno.copyFile(file("named.crt"), tls.certFile);
+    await until(() => events.some(({ type }) => type === "outdated"));
+    assertMatch(
+      events.at(-1)?.message ?? "",
+      /^goes on with its old certificates: listen\.tls\.keyFile: .* is not the key/,
+    );
+    assertEquals(await ask(await connectTls(port), "x"), "x");
+
+    await Deno.copyFile(file("named.key"), tls.keyFile);
+    // The new certificate is for another name.
+    await until(() => connectTls(port).then((conn) => conn.close(), () => true).then((refused) => refused === true));
+    assertEquals(events.filter(({ type }) => type === "outdated").length, 1);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
