@@ -45,7 +45,9 @@ export const command = defineCommand({
     '    target: {address: "tcp:127.0.0.1:10259", tls: {insecureSkipVerify: true}}\n' +
     "    http: {paths: [/metrics]}\n\n" +
     "Addresses are tcp:HOST:PORT, udp:HOST:PORT, unix:PATH, unix:@NAME (abstract) and unix-dgram:PATH; without HOST it is " +
-    "127.0.0.1. Where one side has datagrams and the other a stream, each datagram goes after its length, two bytes.",
+    "127.0.0.1. Where one side has datagrams and the other a stream, each datagram goes after its length, two bytes.\n\n" +
+    "With http only GET and HEAD of its paths pass, and of their header fields those that scrapers send. A request's head " +
+    "may take 10 s, the next request 90 s to come, a piece of an answer 60 s to be taken.",
   usage: "relay run -c FILE|DIR [--admin ADDRESS] [--check]",
   examples: [
     ["Run relays, and let Prometheus see how they do", "podwire relay run -c /etc/podwire --admin tcp:127.0.0.1:9402"],

@@ -86,7 +86,13 @@ export interface TargetTlsSpec {
   readonly insecureSkipVerify?: boolean;
 }
 
-/** Which HTTP requests pass. */
+/**
+ * Which HTTP requests pass. Of their header fields only those do that scrapers send (`Accept…`, `Authorization`, conditions and ranges,
+ * `User-Agent`, trace context, Prometheus' own): others make some servers answer for another path.
+ *
+ * Whatever `idleTimeout` says, a request's head may take 10 s, the next request on a connection 90 s to come, and a piece of an
+ * answer 60 s to be taken.
+ */
 export interface HttpSpec {
   /** The paths that `GET` and `HEAD` may ask for, whole and as they are (`/metrics`); everything else is answered 403. */
   readonly paths: readonly string[];

@@ -193,7 +193,9 @@ const SPEC = {
     http: {
       type: "object",
       required: ["paths"],
-      description: "Speak HTTP/1.1 and let only GET and HEAD of these paths through; everything else is answered 403",
+      description:
+        "Speak HTTP/1.1 and let only GET and HEAD of these paths through, with the header fields that scrapers " +
+        "send; everything else is answered 403",
       properties: {
         paths: {
           type: "array",
