@@ -230,6 +230,7 @@ export class RemoteCommandSession {
   #output(queue: ByteQueue, data: Uint8Array): Promise<void> | void {
     this.#bytesReceived += data.length;
     const waiting = queue.write(data);
+    if (this.#answered) this.#watchEnd();
     return waiting && this.#waitFor(waiting);
   }
 
@@ -244,7 +245,7 @@ export class RemoteCommandSession {
     }
   }
 
-  /** After the status only the wire's end is awaited, and not for ever; a slow reader may take its time. */
+  /** After the status only the wire's end is awaited, and not for ever; output that still comes, or a slow reader, may take its time. */
   #watchEnd(): void {
     clearTimeout(this.#timer);
     if (!this.#answered || this.#blocked > 0 || this.#ended) return;

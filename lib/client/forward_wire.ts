@@ -7,7 +7,7 @@
 import { ByteQueue, type Duplex, PodwireError } from "../bytes/mod.ts";
 import { HALF_CLOSE_KEPT } from "../channels/mod.ts";
 import { SpdySession, type SpdyStream, StreamResetError } from "../spdy/mod.ts";
-import type { MessageSocket } from "../websocket/mod.ts";
+import { CloseCode, type MessageSocket } from "../websocket/mod.ts";
 
 /** One connection as it is on the wire. What it means is {@link ./forwarded_connection.ts}'s. */
 export interface ForwardPair {
@@ -234,6 +234,9 @@ class ChannelPair implements ForwardPair {
   readonly held = false;
   readonly keepsHalfClose = false;
   readonly #socket: MessageSocket;
+  /** Whether the server has ended the connection, or this side has before it. */
+  #ended = false;
+  #cut = false;
 
   constructor(socket: MessageSocket) {
     this.#socket = socket;
@@ -249,7 +252,9 @@ class ChannelPair implements ForwardPair {
     await Promise.all(sends);
   }
 
+  /** Ends both directions: these channels know no other end. What the pod would still have said is lost, and {@linkcode incoming} fails. */
   async closeWrite(): Promise<void> {
+    this.#cut = !this.#ended;
     await this.#socket.close();
   }
 
@@ -268,7 +273,9 @@ class ChannelPair implements ForwardPair {
     const decoder = new TextDecoder();
     let text = "";
     try {
-      for (let message = await this.#socket.receive(); message; message = await this.#socket.receive()) {
+      for (;;) {
+        const message = await this.#socket.receive();
+        if (message === undefined) break;
         if (typeof message === "string") throw new PodwireError("invalid message type received: text");
         const channel = message[0];
         if (channel !== 0 && channel !== 1) continue; // As upstream: nobody is there to hear it.
@@ -276,11 +283,18 @@ class ChannelPair implements ForwardPair {
         else if (channel === 0) await this.incoming.write(message.subarray(1));
         else if (text.length < MAX_VERDICT) text += decoder.decode(message.subarray(1), { stream: true });
       }
+      this.#ended = true;
+      const { closeCode, reason } = await this.#socket.closed;
+      if (closeCode !== CloseCode.NORMAL) {
+        throw new PodwireError(`the server closed the WebSocket with code ${closeCode}${reason && ` (${reason})`}`);
+      }
     } catch (error) {
       this.incoming.fail(error);
       throw error;
     }
-    this.incoming.close();
+    if (this.#cut) {
+      this.incoming.fail(new PodwireError("the end of sending ended the connection: it may have had more to say"));
+    } else this.incoming.close();
     return text;
   }
 }

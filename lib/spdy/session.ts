@@ -110,6 +110,8 @@ export class SpdySession {
   #reading = false;
   #stall: Stall | undefined;
   #closing = false;
+  /** Why nothing can be written any more, if so. */
+  #broken: Error | undefined;
   #closeTimer: ReturnType<typeof setTimeout> | undefined;
   #ended = false;
 
@@ -239,12 +241,14 @@ export class SpdySession {
   async #fill(): Promise<boolean> {
     let n: number | null;
     this.#reading = true;
+    this.#limitSilence();
     try {
       n = await this.#duplex.read(this.#decoder.buffer());
     } catch (cause) {
       throw this.#error("the connection broke", { cause });
     } finally {
       this.#reading = false;
+      if (this.#broken && !this.#closing) clearTimeout(this.#closeTimer);
     }
     if (n === null) {
       if (!this.#decoder.betweenFrames) throw this.#error("the connection ended within a frame");
@@ -371,9 +375,17 @@ export class SpdySession {
     });
   }
 
-  /** The peer takes nothing any more. What it said before it went is still read, for a moment. */
+  /** The peer takes nothing any more. What it said before it went is still read, however slowly it is taken. */
   #endSoon(reason: Error): void {
     if (this.isClosed) return;
+    this.#broken = reason;
+    this.#limitSilence();
+  }
+
+  /** A peer to which nothing can be written may not be silent for more than a moment: perhaps its end never comes. */
+  #limitSilence(): void {
+    const reason = this.#broken;
+    if (!reason || !this.#reading || this.isClosed) return;
     this.#closeTimer = setTimeout(() => this.#end({ reason }), this.#options.closeTimeout ?? 1000);
   }
 

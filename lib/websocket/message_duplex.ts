@@ -18,7 +18,7 @@ import type { MessageSocket } from "./message_socket.ts";
  *
  * WebSockets have no half-close: `closeWrite()` and `close()` both start the closing handshake (code 1000), which may
  * take one second before the connection is dropped. Nothing of a message is kept behind the read that
- * empties it, so a socket may reuse its buffer.
+ * empties it or the end of sending, so a socket may reuse its buffer.
  *
  * @example
  * ```ts
@@ -77,6 +77,7 @@ class MessageDuplex implements Duplex {
   }
 
   closeWrite(): Promise<void> {
+    this.#rest = this.#rest.slice(); // What comes during the handshake may go into the same buffer.
     return this.#closing ??= this.#close();
   }
 

@@ -10,6 +10,7 @@ import {
   WebSocketWire,
 } from "../../lib/channels/mod.ts";
 import type { CloseInfo, MessageSocket } from "../../lib/websocket/mod.ts";
+import { FakeClock } from "../client/fake_clock.ts";
 
 /** A socket whose peer says what the test tells it to. */
 class ScriptedSocket implements MessageSocket {
@@ -218,4 +219,18 @@ Deno.test("RemoteCommandSession gives up a server that does not close after the 
   const socket = new ScriptedSocket().push(SUCCESS);
   const session = new RemoteCommandSession(new WebSocketWire(socket), { tty: false, closeTimeout: 1 });
   assertEquals(await session.exitCode, 0);
+});
+
+Deno.test("RemoteCommandSession takes what still comes after the status, for as long as it comes", async () => {
+  using clock = new FakeClock();
+  const socket = new ScriptedSocket().push(SUCCESS);
+  const session = new RemoteCommandSession(new WebSocketWire(socket), { tty: false, closeTimeout: 10_000 });
+  const text = read(session);
+  for (let i = 0; i < 13; i++) {
+    await clock.pass(5_000);
+    socket.push("\u0001.");
+  }
+  await clock.pass(5_000);
+  socket.end();
+  assertEquals([await session.exitCode, await text], [0, "............."]);
 });

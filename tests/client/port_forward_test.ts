@@ -251,7 +251,7 @@ Deno.test("PortForward over channels: a WebSocket for each connection, data on 0
   });
 });
 
-Deno.test("PortForward over channels: no half-close there, so the end waits for the pod, then takes both directions", async () => {
+Deno.test("PortForward over channels: no half-close there, so the end waits for the pod, then cuts it off, and says so", async () => {
   await withPortForward(CHANNELS, async ({ server, forward, clock }) => {
     const connection = await forward.connect(80);
     const [socket] = server.sockets;
@@ -264,10 +264,29 @@ Deno.test("PortForward over channels: no half-close there, so the end waits for 
     await socket!.send(utf8("\0answer"));
     const buffer = new Uint8Array(100);
     assertEquals(await connection.read(buffer), 6);
-    const end = connection.read(buffer);
+    const end = assertRejects(() => connection.read(buffer), ForwardError, "the end of sending ended the connection");
     await clock.pass(10_000);
-    assertEquals([await next, await end], [undefined, null]);
-    await connection.closed;
+    assertEquals([await next, code(await end)], [undefined, "ECONNRESET"]);
+    await assertRejects(() => connection.closed, ForwardError);
+  });
+});
+
+Deno.test("PortForward over channels: what the pod says last counts, and a Close that tells of a failure is one", async () => {
+  await withPortForward(CHANNELS, async ({ server, forward }) => {
+    const buffer = new Uint8Array(100);
+    const whole = await forward.connect(80);
+    for (const greeting of greetings(80)) await server.sockets[0]!.send(greeting);
+    await server.sockets[0]!.send(utf8("\0all"));
+    await server.sockets[0]!.close();
+    assertEquals([await whole.read(buffer), await whole.read(buffer)], [3, null]);
+    await whole.closed;
+
+    const failed = await forward.connect(80);
+    for (const greeting of greetings(80)) await server.sockets[1]!.send(greeting);
+    await server.sockets[1]!.send(utf8("\0half"));
+    await server.sockets[1]!.close({ closeCode: 1011, reason: "backend died" });
+    assertEquals(await failed.read(buffer), 4);
+    assertEquals(code(await assertRejects(() => failed.read(buffer), ForwardError, "backend died")), "ECONNRESET");
   });
 });
 

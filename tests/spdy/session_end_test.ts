@@ -1,6 +1,7 @@
 /** How a session ends: GOAWAY from either side, the end of the bytes, broken protocol, silence; nothing waits for ever. */
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import type { Duplex } from "../../lib/bytes/mod.ts";
+import { FakeClock } from "../client/fake_clock.ts";
 import {
   ResetStatus,
   SpdyProtocolError,
@@ -285,6 +286,33 @@ Deno.test("SpdySession reads what a peer said before it stopped taking anything"
   const stream = session.open({});
   assertEquals(await readText(stream), "last words");
   await session.closed;
+});
+
+Deno.test("SpdySession waits for what such a peer still says, and for who reads it, but not for its silence", async () => {
+  const blocks = new StoredBlocks();
+  const large = new Uint8Array(200 * 1024).fill(97);
+  const said = [synReply(1, blocks.of()), data(1, large), data(1, large), data(1, " late", 1)];
+  const silent = Promise.withResolvers<never>();
+  using clock = new FakeClock();
+  const session = new SpdySession({
+    ...broken("write", new Error("EPIPE")),
+    async read(into) {
+      // Each within the time that is given, all together far behind it.
+      await new Promise((resolve) => setTimeout(resolve, 900));
+      const bytes = said[0]?.subarray(0, into.length);
+      if (!bytes) return await silent.promise;
+      into.set(bytes);
+      said[0] = said[0]!.subarray(bytes.length);
+      if (said[0].length === 0) said.shift();
+      return bytes.length;
+    },
+  }, { role: "client", closeTimeout: 1000 });
+  const stream = session.open({});
+  await clock.pass(60_000); // A stream holds 256 KiB: the session waits for its reader.
+  const text = readText(stream);
+  await clock.pass(60_000);
+  assertEquals((await text).length, 2 * large.length + " late".length);
+  await assertRejects(() => session.closed, SpdySessionError, "the connection broke");
 });
 
 Deno.test("SpdySession.abort() fails everything with its reason, and drops the connection", async () => {

@@ -53,6 +53,18 @@ Deno.test("messageDuplex() needs nothing of a message behind the read that empti
   await sending;
 });
 
+Deno.test("messageDuplex() keeps what is left of a message when it ends sending", async () => {
+  const { duplex, server } = pair(true);
+  await server.send(hex("0102030405060708"));
+  const buffer = new Uint8Array(4);
+  await duplex.read(buffer);
+  const closed = duplex.closeWrite();
+  await server.send(hex("ffffffffffffffff"));
+  await server.close();
+  await closed;
+  assertEquals([await duplex.read(buffer), buffer], [4, hex("05060708")]);
+});
+
 Deno.test("messageDuplex() writes one binary message a call, and none for nothing", async () => {
   const { duplex, server, client } = pair();
   await duplex.write(pattern(3));
