@@ -8,7 +8,7 @@ import { defineCommand } from "./command.ts";
 import { parseDetachKeys } from "./detach_keys.ts";
 import { UsageError } from "./flags.ts";
 import { runSession, SESSION_FLAGS, SESSION_PERMISSIONS, WEBSOCKET_SWITCH } from "./pod_session.ts";
-import { writeText } from "./standard_streams.ts";
+import { warn, writeText } from "./standard_streams.ts";
 
 const DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q";
 
@@ -62,7 +62,7 @@ export const command = defineCommand({
     } else if (container.tty) {
       tty = true; // Whether asked for or not: the container speaks as to a terminal.
     }
-    for (const note of notes) await writeText(Deno.stderr, `${note}\n`);
+    for (const note of notes) warn(`${note}\n`);
 
     const { name, namespace = cluster.namespace } = pod.metadata;
     const { code, raw } = await runSession((options) => cluster.pod(name, { namespace }).attach(options), {
@@ -83,9 +83,9 @@ export const command = defineCommand({
         isEphemeral
           ? `Session ended, the ephemeral container will not be restarted but may be reattached using '${again}' if it is still running\n`
           : `Session ended, resume using '${again}' command\n`,
-      );
+      ).catch(() => {}); // Nobody is left to be told, and the status stands.
     }
-    if (code !== 0) await writeText(Deno.stderr, `command terminated with exit code ${code}\n`);
+    if (code !== 0) warn(`command terminated with exit code ${code}\n`);
     return code;
   },
 });

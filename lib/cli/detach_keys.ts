@@ -56,4 +56,11 @@ export class DetachKeys {
     }
     return { passed: Uint8Array.from(passed), detached: false };
   }
+
+  /** Gives back what is held: at the end of what is typed it is no beginning of the sequence. */
+  flush(): Uint8Array {
+    const held = this.#keys.slice(0, this.#matched);
+    this.#matched = 0;
+    return held;
+  }
 }

@@ -8,7 +8,7 @@ import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
 import { type ManifestTarget, readManifest } from "./manifest.ts";
 import { runSession, SESSION_FLAGS, SESSION_PERMISSIONS, WEBSOCKET_SWITCH } from "./pod_session.ts";
-import { writeText } from "./standard_streams.ts";
+import { warn } from "./standard_streams.ts";
 
 /** The command (kubectl `pkg/cmd/exec`). */
 export const command = defineCommand({
@@ -70,7 +70,7 @@ export const command = defineCommand({
     });
     refuseCompleted(pod, "exec into");
     const { container, notice } = chooseContainer(pod, flags.container);
-    if (notice && !flags.quiet) await writeText(Deno.stderr, `${notice}\n`);
+    if (notice && !flags.quiet) warn(`${notice}\n`);
 
     const { name, namespace = cluster.namespace } = pod.metadata;
     const { code } = await runSession((options) => cluster.pod(name, { namespace }).exec(rest, options), {
@@ -80,7 +80,7 @@ export const command = defineCommand({
       container: container.name,
       ...(verbosity >= 6 && { verbose: `exec ${JSON.stringify(name)}` }),
     });
-    if (code !== 0) await writeText(Deno.stderr, `command terminated with exit code ${code}\n`);
+    if (code !== 0) warn(`command terminated with exit code ${code}\n`);
     return code;
   },
 });

@@ -8,7 +8,7 @@ import { StdinClosedError } from "../channels/mod.ts";
 import type { RemoteCommand, RemoteCommandOptions, RemoteProcess } from "../client/mod.ts";
 import type { FlagDefinitions } from "./flags.ts";
 import { DetachKeys } from "./detach_keys.ts";
-import { copyAll, writeText } from "./standard_streams.ts";
+import { copyAll, warn, writeText } from "./standard_streams.ts";
 import { RawTerminal } from "./terminal.ts";
 
 /** The flags that exec and attach have in common. */
@@ -78,7 +78,8 @@ export async function runSession(
   const isTerminal = Deno.stdin.isTerminal();
   const raw = options.stdin && options.tty && isTerminal;
   const note = async (text: string) => {
-    if (!options.quiet) await writeText(Deno.stderr, `${text}\n`);
+    // Where nobody is left to be told, the session goes on, and its status stands.
+    if (!options.quiet) await writeText(Deno.stderr, `${text}\n`).catch(() => {});
   };
   if (options.stdin && options.tty && !isTerminal) {
     await note("Unable to use a TTY - input is not a terminal or the right kind of file");
@@ -86,18 +87,19 @@ export async function runSession(
   if (options.greeting) await note(options.greeting);
   using terminal = raw ? new RawTerminal() : undefined;
   const size = terminal?.size;
+  const sent = size && options.redraw ? { columns: size.columns + 1, rows: size.rows + 1 } : size;
   await using remote = await start({
     container: options.container,
     stdin: options.stdin ? "piped" : "null",
     tty: raw,
-    ...(size && { size: options.redraw ? { columns: size.columns + 1, rows: size.rows + 1 } : size }),
-    onNotice: (text) => void note(`note: ${text}${raw ? "\r" : ""}`).catch(() => {}), // For who still reads them.
+    ...(sent && { size: sent }),
+    onNotice: (text) => void note(`note: ${text}${raw ? "\r" : ""}`),
   }).spawn();
-  if (options.verbose) await writeText(Deno.stderr, `${options.verbose}: ${wireText(remote)}${raw ? "\r" : ""}\n`);
-  if (size && options.redraw) resize(remote, size);
-  terminal?.watchSize((size) => resize(remote, size));
+  if (options.verbose) warn(`${options.verbose}: ${wireText(remote)}${raw ? "\r" : ""}\n`);
+  terminal?.watchSize(sent, (size) => resize(remote, size));
 
-  const input = options.stdin ? new InputCopy(remote, options.detachKeys) : undefined;
+  // Only a person types detach keys: what is piped is passed on byte for byte.
+  const input = options.stdin ? new InputCopy(remote, raw ? options.detachKeys : undefined) : undefined;
   let code: number;
   try {
     await copyOutput(remote);
@@ -148,6 +150,9 @@ const INPUT_BUFFER = 256 * 1024;
 /** How long a read of input that lies ready takes at most, in milliseconds: far more than it needs. */
 const LAST_READ = 10;
 
+/** How long the server has to end a session that the detach keys left, in milliseconds. */
+const LEAVE_TIME = 1000;
+
 /** Copies standard input to a command until either ends. */
 class InputCopy {
   /** Bytes that the command's transport has taken. */
@@ -157,6 +162,7 @@ class InputCopy {
   readonly #reader = Deno.stdin.readable.getReader({ mode: "byob" });
   readonly #copied: Promise<void>;
   #read = 0;
+  #leaving: ReturnType<typeof setTimeout> | undefined;
 
   constructor(remote: RemoteProcess, detachKeys: Uint8Array | undefined) {
     this.#copied = this.#copy(remote, detachKeys && new DetachKeys(detachKeys));
@@ -178,6 +184,7 @@ class InputCopy {
     }
     await this.#reader.cancel().catch(() => {}); // Input that broke has ended the session: its status says so.
     await this.#copied;
+    clearTimeout(this.#leaving);
   }
 
   async #copy(remote: RemoteProcess, keys: DetachKeys | undefined): Promise<void> {
@@ -188,13 +195,12 @@ class InputCopy {
         const { done, value } = await this.#readOrAbort(writer, new Uint8Array(buffer));
         if (done) break;
         const { passed, detached } = keys?.filter(value) ?? { passed: value, detached: false };
-        this.#read += passed.length;
-        await writer.write(passed);
-        this.sent += passed.length;
-        this.detached = detached;
+        if (detached) this.#leave(remote);
+        await this.#write(writer, passed);
         if (detached) break;
         buffer = value.buffer;
       }
+      if (keys && !this.detached) await this.#write(writer, keys.flush());
       await writer.close();
     } catch (error) {
       // That the session is over is no news: its status says how. Of the last chunk a part may have been sent.
@@ -202,6 +208,18 @@ class InputCopy {
       // Before v5 nobody can end the input alone: leaving is ending the session.
       if (this.detached) remote.close();
     }
+  }
+
+  async #write(writer: WritableStreamDefaultWriter<Uint8Array>, bytes: Uint8Array): Promise<void> {
+    this.#read += bytes.length;
+    await writer.write(bytes);
+    this.sent += bytes.length;
+  }
+
+  /** Leaves, also where the server does not answer the end of input: in raw mode no other key would help. */
+  #leave(remote: RemoteProcess): void {
+    this.detached = true;
+    this.#leaving = setTimeout(() => remote.close(), LEAVE_TIME);
   }
 
   /** Reads; input that breaks off ends the session, and is never taken for the end of the input. */

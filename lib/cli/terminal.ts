@@ -36,9 +36,8 @@ export class RawTerminal implements Disposable {
     }
   }
 
-  /** Calls `listener` whenever the size has changed. */
-  watchSize(listener: (size: TerminalSize) => void): void {
-    let last = this.size;
+  /** Calls `listener` whenever the size has changed, the first time if it is no longer `last`. */
+  watchSize(last: TerminalSize | undefined, listener: (size: TerminalSize) => void): void {
     const check = () => {
       const size = this.size;
       if (!size || (size.columns === last?.columns && size.rows === last.rows)) return;
@@ -52,6 +51,7 @@ export class RawTerminal implements Disposable {
       Deno.addSignalListener("SIGWINCH", check);
       this.#watchers.push(() => Deno.removeSignalListener("SIGWINCH", check));
     }
+    check(); // After the listener is there: no change falls between.
   }
 
   /** Restores the terminal. */

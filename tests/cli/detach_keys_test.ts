@@ -43,3 +43,10 @@ Deno.test("DetachKeys holds the beginning of the sequence back, across chunks", 
   assertEquals(run("ctrl-p,ctrl-q", ["\x10", "\x10", "\x11"]), ["\x10", 2]);
   assertEquals(run("ctrl-p,ctrl-q", ["a\x10"]), ["a", -1]);
 });
+
+Deno.test("DetachKeys gives back what it holds at the end of the input", () => {
+  const filter = new DetachKeys(parseDetachKeys("a,b,c"));
+  assertEquals(filter.filter(bytes("xab")).passed, bytes("x"));
+  assertEquals([filter.flush(), filter.flush()], [bytes("ab"), bytes("")]);
+  assertEquals(filter.filter(bytes("c")), { passed: bytes("c"), detached: false });
+});

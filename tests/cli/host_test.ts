@@ -155,6 +155,32 @@ Deno.test("podwire attach shows a container's output and gives it input", async 
   assertEquals([code, new TextDecoder().decode(stderr)], [0, greeting]);
 });
 
+Deno.test("podwire attach knows no detach keys in input that is piped", async () => {
+  await using ground = await Ground.start();
+  const { code, stdout } = await ground.run(["attach", "-i", "cat"], "hello\x10\x11world\x10");
+  assertEquals([code, stdout], [0, "hello\x10\x11world\x10"]);
+});
+
+Deno.test({
+  name: "podwire exec ends as its command does when nothing can be written to stderr",
+  ignore: Deno.build.os !== "linux", // It has /dev/full.
+  async fn() {
+    await using ground = await Ground.start();
+    const child = ground.spawn(sh("one", "exit 3"));
+    await child.stderr.cancel();
+    await child.stdout.cancel();
+    assertEquals((await child.status).code, 3, "closed");
+    for (const [script, expected] of [["exit 3", 3], ["exit 0", 0]] as const) {
+      const podwire = [Deno.execPath(), ...PODWIRE, ...ground.flags, ...sh("one", script, "-i")];
+      const { code } = await new Deno.Command("sh", {
+        args: ["-c", 'head -c 1000000 /dev/zero | "$@" 2>/dev/full', "sh", ...podwire],
+        env: { KUBECONFIG: `${ground.folder}/kubeconfig` },
+      }).output();
+      assertEquals(code, expected, "full");
+    }
+  },
+});
+
 Deno.test("podwire attach says why it cannot, in kubectl's words", async () => {
   await using ground = await Ground.start();
   const rows: Array<[args: string[], stderr: string]> = [

@@ -168,3 +168,22 @@ Deno.test({
     assertEquals((await screen.see("code 0\r\n")).includes("error"), false);
   },
 });
+
+for (const redraw of ["", "redraw"]) {
+  Deno.test({
+    name: `A session in a terminal follows a resize during the dial, and ends at the detach keys by itself (${
+      redraw || "plain"
+    })`,
+    ignore,
+    async fn() {
+      await using screen = await Screen.open();
+      const client = new URL("session_client.ts", import.meta.url).pathname;
+      await screen.type([Deno.execPath(), ...PODWIRE.slice(0, -1), client, redraw, "\r"].join(" "));
+      await screen.see(redraw ? 'size {"Width":81,"Height":25}' : 'size {"Width":80,"Height":24}');
+      await screen.see('size {"Width":100,"Height":40}');
+      await screen.type("typed\x10\x11");
+      await screen.see("left with 0\r\n");
+      await screen.see("$ ");
+    },
+  });
+}
