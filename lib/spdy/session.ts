@@ -248,7 +248,7 @@ export class SpdySession {
       throw this.#error("the connection broke", { cause });
     } finally {
       this.#reading = false;
-      if (this.#broken && !this.#closing) clearTimeout(this.#closeTimer);
+      if (this.#broken && !this.#closing && this.#options.role === "client") clearTimeout(this.#closeTimer);
     }
     if (n === null) {
       if (!this.#decoder.betweenFrames) throw this.#error("the connection ended within a frame");
@@ -382,10 +382,14 @@ export class SpdySession {
     this.#limitSilence();
   }
 
-  /** A peer to which nothing can be written may not be silent for more than a moment: perhaps its end never comes. */
+  /**
+   * A peer to which nothing can be written may not be silent for more than a moment: perhaps its end never comes. A server does not
+   * wait for who takes what such a client has sent, either: nobody would hear the answer.
+   */
   #limitSilence(): void {
     const reason = this.#broken;
-    if (!reason || !this.#reading || this.isClosed) return;
+    if (!reason || this.isClosed || !(this.#reading || this.#options.role === "server")) return;
+    clearTimeout(this.#closeTimer);
     this.#closeTimer = setTimeout(() => this.#end({ reason }), this.#options.closeTimeout ?? 1000);
   }
 
