@@ -6,7 +6,7 @@
 import { messageOf } from "../bytes/mod.ts";
 import type { PortForwardEvent, PortForwardStats, UdpForwardEvent, UdpForwardStats } from "../client/mod.ts";
 import { localName } from "./forward_addresses.ts";
-import { Lines } from "./forward_lines.ts";
+import { Lines } from "./lines.ts";
 import type { ByteSink } from "./standard_streams.ts";
 
 /** From which `-v` on each connection is told of. */
@@ -33,8 +33,10 @@ export class ForwardReport {
 
   /** A report with the detail of `-v=verbosity`. */
   constructor(verbosity: number, { stdout, stderr }: ReportSinks = Deno) {
-    this.#stderr = new Lines(stderr, () => {}); // Nobody is left to be told.
-    this.#stdout = new Lines(stdout, (error) => this.warn(`error: cannot write to stdout: ${messageOf(error)}`));
+    this.#stderr = new Lines(stderr, { onFailure: () => {} }); // Nobody is left to be told.
+    this.#stdout = new Lines(stdout, {
+      onFailure: (error) => this.warn(`error: cannot write to stdout: ${messageOf(error)}`),
+    });
     this.#detail = verbosity >= DETAIL;
   }
 

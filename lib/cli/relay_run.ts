@@ -21,13 +21,16 @@ import {
 } from "../relay/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
-import { RelayLog } from "./relay_log.ts";
+import { openRelayLog } from "./relay_log.ts";
 import { writeText } from "./standard_streams.ts";
 
 /** What a wrong configuration ends with. */
 export const BAD_CONFIGURATION = 2;
 
-const log = new RelayLog(Deno.stderr);
+const log = openRelayLog(Deno.stderr);
+
+/** How long the end waits for whoever reads the log, in milliseconds. */
+const LAST_WAIT = 500;
 
 /** The command. */
 export const command = defineCommand({
@@ -97,8 +100,8 @@ export const command = defineCommand({
     await untilEnded(async (signal) => {
       await using running = new Relays({ onEvent: report });
       await using endpoint = admin && await serveAdmin(running, admin);
-      if (endpoint) log.say(`admin endpoint on ${formatAddress(endpoint.address)}`);
-      if (relays.length === 0) log.say(`${flags.config}: no relays yet`);
+      if (endpoint) log.print(`admin endpoint on ${formatAddress(endpoint.address)}`);
+      if (relays.length === 0) log.print(`${flags.config}: no relays yet`);
       await running.apply(relays);
       await follow(flags.config, files, running, signal);
     });
@@ -134,14 +137,14 @@ async function follow(
       if (now instanceof Error) throw now;
       await take(path, now, running);
       running.countReload(true);
-      log.say("the new configuration is in use");
+      log.print("the new configuration is in use");
     } catch (error) {
       waiting = error instanceof RelayConfigError && error.cause instanceof TlsFileError;
       const before = wrong;
       wrong = messageOf(error);
       if (again && waiting && wrong === before) continue; // It has been told.
       running.countReload(false);
-      log.say(`the new configuration is wrong and not used:\n${wrong}`);
+      log.print(`the new configuration is wrong and not used:\n${wrong}`);
     }
   }
 }
@@ -168,11 +171,11 @@ export async function untilEnded(work: (signal: AbortSignal) => Promise<void>): 
     await work(ended.signal);
   } finally {
     for (const signal of endings) Deno.removeSignalListener(signal, end);
-    await log.flush();
+    await log.flush(LAST_WAIT);
   }
 }
 
 /** Says what happened to a relay. */
 export function report({ relay, type, message }: RelayEvent): void {
-  log.say(`${relay}: ${type === "listening" ? `from ${message}` : message}`);
+  log.print(`${relay}: ${type === "listening" ? `from ${message}` : message}`);
 }

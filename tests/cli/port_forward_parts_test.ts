@@ -5,7 +5,7 @@ import type { ForwardedPort } from "../../lib/client/mod.ts";
 import { ListenError, type SocketAddress } from "../../lib/dial/mod.ts";
 import { UsageError } from "../../lib/cli/flags.ts";
 import { parseAddresses } from "../../lib/cli/forward_addresses.ts";
-import { Lines } from "../../lib/cli/forward_lines.ts";
+import { Lines } from "../../lib/cli/lines.ts";
 import { listenOnPorts } from "../../lib/cli/forward_listen.ts";
 import { ForwardReport } from "../../lib/cli/forward_report.ts";
 
@@ -138,7 +138,7 @@ class Writes {
 
 Deno.test("Lines writes each line in one piece, in order", async () => {
   const sink = new Writes();
-  const lines = new Lines(sink, () => {});
+  const lines = new Lines(sink, { onFailure: () => {} });
   for (const line of ["one", "two", "three"]) lines.print(line);
   await lines.flush();
   assertEquals(sink.texts, ["one\n", "two\n", "three\n"]);
@@ -154,7 +154,7 @@ Deno.test("Lines drops what a reader is too slow for, and does not wait for it",
       return bytes.length;
     },
   };
-  const lines = new Lines(slow, () => {});
+  const lines = new Lines(slow, { onFailure: () => {} });
   for (let i = 0; i < 100; i++) lines.print("x".repeat(1023)); // With its end, 1024 bytes.
   resolve();
   await lines.flush();
@@ -167,7 +167,9 @@ Deno.test("Lines drops what a reader is too slow for, and does not wait for it",
 Deno.test("Lines says why it cannot write, but not that the reader has gone", async () => {
   for (const [error, told] of [[new Deno.errors.BrokenPipe("gone"), 0], [new Error("disk full"), 1]] as const) {
     const failures: unknown[] = [];
-    const lines = new Lines({ write: () => Promise.reject(error) }, (error) => failures.push(error));
+    const lines = new Lines({ write: () => Promise.reject(error) }, {
+      onFailure: (error) => failures.push(error),
+    });
     lines.print("one");
     lines.print("two");
     await lines.flush();

@@ -1,6 +1,6 @@
 /** `podwire relay` as a process. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { RelayLog } from "../../lib/cli/relay_log.ts";
+import { openRelayLog } from "../../lib/cli/relay_log.ts";
 import { PODWIRE } from "../cli/harness.ts";
 import { ask, echo, readAll, Server, until, writeAll } from "./harness.ts";
 
@@ -249,17 +249,17 @@ Deno.test("podwire relay run goes on, and ends, when nobody reads its log", () =
     }
   }));
 
-Deno.test("RelayLog keeps what a slow reader will take, and says how much it lost", async () => {
+Deno.test("openRelayLog() keeps what a slow reader will take, and says how much it lost", async () => {
   const gate = Promise.withResolvers<void>();
   let text = "";
-  const log = new RelayLog({
+  const log = openRelayLog({
     async write(bytes) {
       await gate.promise;
       text += new TextDecoder().decode(bytes);
       return bytes.length;
     },
   });
-  for (let i = 0; i < 100; i++) log.say(`${i} ${"x".repeat(1020)}`);
+  for (let i = 0; i < 100; i++) log.print(`${i} ${"x".repeat(1020)}`);
   assertEquals(text, "");
   gate.resolve();
   await log.flush();
