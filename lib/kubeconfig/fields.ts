@@ -5,7 +5,7 @@
  */
 import type { ConfigError } from "./errors.ts";
 import type { Source } from "./source.ts";
-import { decodeBase64Text, isTrue, type YamlNode } from "./yaml.ts";
+import { decodeBase64Text, isTrue, toJson, type YamlNode } from "./yaml.ts";
 
 /** The keys of one mapping. What is absent, null or an empty text is `undefined`, as it is to kubectl. */
 export class Fields {
@@ -106,7 +106,7 @@ export class Fields {
   /** Any value, as JSON has it. */
   json(name: string): unknown {
     const node = this.#entries.get(name);
-    return node && toJson(node, { left: 100_000 }, () => this.error(name, "is too large"));
+    return node && toJson(node, () => this.error(name, "is too large"));
   }
 
   /** The error for one key of this mapping, or for the mapping itself when the key is absent. */
@@ -146,24 +146,4 @@ function describe(node: YamlNode): string {
   if (node.kind === "mapping") return "a mapping";
   // The words that are booleans in YAML 1.1 surprise ("n", "on"), and are never secrets.
   return node.type === "boolean" ? `the boolean ${node.value}` : node.type === "null" ? "null" : `a ${node.type}`;
-}
-
-/** Aliases can make a small text a huge value, hence the budget. */
-function toJson(node: YamlNode, budget: { left: number }, tooLarge: () => ConfigError): unknown {
-  if (budget.left-- <= 0) throw tooLarge();
-  switch (node.kind) {
-    case "sequence":
-      return node.items.map((item) => toJson(item, budget, tooLarge));
-    case "mapping":
-      return Object.fromEntries([...node.entries].map(([key, item]) => [key, toJson(item, budget, tooLarge)]));
-  }
-  switch (node.type) {
-    case "null":
-      return null;
-    case "boolean":
-      return isTrue(node);
-    case "number":
-      return Number(node.value.replaceAll("_", ""));
-  }
-  return node.value;
 }

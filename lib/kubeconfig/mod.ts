@@ -22,4 +22,12 @@ export { loadAccess } from "./load_access.ts";
 export type { AccessOptions } from "./options.ts";
 export { Secret } from "./secret.ts";
 export { Source } from "./source.ts";
-export { isTrue, parseYaml, type YamlMapping, type YamlNode, type YamlScalar, type YamlSequence } from "./yaml.ts";
+export {
+  isTrue,
+  parseYaml,
+  toJson,
+  type YamlMapping,
+  type YamlNode,
+  type YamlScalar,
+  type YamlSequence,
+} from "./yaml.ts";

@@ -53,6 +53,37 @@ export function isTrue(scalar: YamlScalar): boolean {
   return TRUE.test(scalar.value);
 }
 
+/** As many values may be in one that is made: aliases can make a small text a huge one. */
+const MAX_VALUES = 100_000;
+
+/**
+ * A value as JSON has it.
+ *
+ * @throws What `tooLarge` makes, if it holds too many values.
+ */
+export function toJson(node: YamlNode, tooLarge: () => Error): unknown {
+  let left = MAX_VALUES;
+  const convert = (node: YamlNode): unknown => {
+    if (left-- <= 0) throw tooLarge();
+    switch (node.kind) {
+      case "sequence":
+        return node.items.map(convert);
+      case "mapping":
+        return Object.fromEntries([...node.entries].map(([key, item]) => [key, convert(item)]));
+    }
+    switch (node.type) {
+      case "null":
+        return null;
+      case "boolean":
+        return isTrue(node);
+      case "number":
+        return Number(node.value.replaceAll("_", ""));
+    }
+    return node.value;
+  };
+  return convert(node);
+}
+
 /**
  * Reads the first document of a text; a text without one is `undefined`. Later documents are not looked at.
  *

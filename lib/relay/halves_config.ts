@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isTrue, parseYaml, type YamlNode } from "../kubeconfig/mod.ts";
+import { parseYaml, toJson, type YamlNode } from "../kubeconfig/mod.ts";
 import type { RelaySpec } from "./config.ts";
 import { type ConfigProblem, ConfigSource, RelayConfigError } from "./config_reader.ts";
 import { RelayHalvesError, splitRelay } from "./halves.ts";
@@ -20,7 +20,7 @@ export function parseHalves(files: readonly ConfigFile[]): RelaySpec[] {
   const ports = new Map<string, string>();
   const relays = files.flatMap(({ file, text }) => {
     const source = new ConfigSource(text, file);
-    const placed = relaysOf(parseYaml(text, source));
+    const placed = relaysOf(source, parseYaml(text, source));
     placed.forEach(([node, relay], i) => {
       const problem = findProblem(relay, ports);
       if (problem) source.report(find(node, problem.key).offset, `relays[${i}].${problem.key}`, problem.text);
@@ -49,9 +49,13 @@ function findProblem(relay: RelaySpec, ports: Map<string, string>): Pick<ConfigP
 }
 
 /** The relays of a file that {@linkcode parseRelays} has found nothing wrong with, each with its place. */
-function relaysOf(root: YamlNode | undefined): ReadonlyArray<readonly [YamlNode, RelaySpec]> {
+function relaysOf(
+  source: ConfigSource,
+  root: YamlNode | undefined,
+): ReadonlyArray<readonly [node: YamlNode, relay: RelaySpec]> {
   const list = root && find(root, "relays");
-  return list?.kind === "sequence" ? list.items.map((node) => [node, valueOf(node) as RelaySpec]) : [];
+  if (list?.kind !== "sequence") return [];
+  return list.items.map((node) => [node, toJson(node, () => source.error(node.offset, "is too large")) as RelaySpec]);
 }
 
 /** The value at `path`, or what there is of the way to it. */
@@ -62,22 +66,4 @@ function find(node: YamlNode, path: string): YamlNode {
     node = value;
   }
   return node;
-}
-
-/** What JSON has for a value. */
-function valueOf(node: YamlNode): unknown {
-  if (node.kind === "sequence") return node.items.map(valueOf);
-  if (node.kind === "mapping") {
-    return Object.fromEntries([...node.entries].map(([key, value]) => [key, valueOf(value)]));
-  }
-  switch (node.type) {
-    case "null":
-      return null;
-    case "boolean":
-      return isTrue(node);
-    case "number":
-      return Number(node.value);
-    case "string":
-      return node.value;
-  }
 }
