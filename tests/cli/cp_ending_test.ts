@@ -1,49 +1,34 @@
 // Signals that end podwire cp: nothing half is left, here or there.
 import { assertEquals, assertMatch } from "@std/assert";
-import { noise, type Program, programs, TOOLS } from "../client/copy_ground.ts";
-import { Ground } from "./harness.ts";
+import { noise, type Program, TOOLS } from "../client/copy_ground.ts";
+import { CpGround } from "./cp_ground.ts";
+import type { Ground } from "./harness.ts";
 
-/** A ground with one container, and folders `here` and `there` with a file `f` in each. */
-class EndingGround implements AsyncDisposable {
-  readonly ground: Ground;
-  readonly folder: string;
+/**
+ * A ground with one container, and folders `here` and `there` with a file `f` in each.
+ *
+ * @param script A program of the container that is none of this machine's.
+ */
+async function startGround(script?: Exclude<Program, string>): Promise<CpGround> {
+  const ground = await CpGround.start({
+    one: [...TOOLS.filter((name) => name !== script?.name), ...script ? [script] : []],
+  });
+  for (const name of FOLDERS) await Deno.writeTextFile(`${ground.folder}/${name}/f`, "old");
+  return ground;
+}
 
-  private constructor(ground: Ground, folder: string) {
-    this.ground = ground;
-    this.folder = folder;
-  }
+const FOLDERS = ["here", "there"] as const;
 
-  /** @param script A program of the container that is none of this machine's. */
-  static async start(script?: Exclude<Program, string>): Promise<EndingGround> {
-    const folder = await Deno.makeTempDir({ prefix: "podwire-cp-" });
-    const PATH = await programs(`${folder}/bin`, [
-      ...TOOLS.filter((name) => name !== script?.name),
-      ...script ? [script] : [],
-    ]);
-    for (const name of ["here", "there"]) {
-      await Deno.mkdir(`${folder}/${name}`);
-      await Deno.writeTextFile(`${folder}/${name}/f`, "old");
+/** What lies in the folders, and in the files `f`. */
+async function left({ folder: ground }: CpGround): Promise<string[]> {
+  const left: string[] = [];
+  for (const folder of FOLDERS) {
+    for await (const { name } of Deno.readDir(`${ground}/${folder}`)) {
+      const place = `${ground}/${folder}/${name}`;
+      left.push(name === "f" ? `${folder}/f: ${(await Deno.readTextFile(place)).slice(0, 10)}` : `${folder}/${name}`);
     }
-    const main = { name: "main", command: ["/bin/sleep", "1000000"], env: { PATH }, cwd: folder };
-    return new EndingGround(await Ground.start([{ name: "one", containers: [main] }]), folder);
   }
-
-  /** What lies in the folders, and in the files `f`. */
-  async left(): Promise<string[]> {
-    const left: string[] = [];
-    for (const folder of ["here", "there"]) {
-      for await (const { name } of Deno.readDir(`${this.folder}/${folder}`)) {
-        const place = `${this.folder}/${folder}/${name}`;
-        left.push(name === "f" ? `${folder}/f: ${(await Deno.readTextFile(place)).slice(0, 10)}` : `${folder}/${name}`);
-      }
-    }
-    return left.sort();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.ground[Symbol.asyncDispose]();
-    await Deno.remove(this.folder, { recursive: true });
-  }
+  return left.sort();
 }
 
 /** A running podwire cp. */
@@ -103,14 +88,14 @@ const UNTOUCHED = ["here/f: old", "there/f: old"];
 
 Deno.test("podwire cp leaves nothing half in the container when a signal ends it", async () => {
   for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
-    await using ground = await EndingGround.start();
+    await using ground = await startGround();
     await using copying = new Copying(ground.ground, ["-", `one:${ground.folder}/there/f`], "piped");
     await copying.write(noise(5 << 20));
     await copying.until(ON_ITS_WAY);
     copying.signal(signal);
     const ended = await copying.ended();
     assertEquals(ended.code, code, ended.stderr);
-    assertEquals(await ground.left(), UNTOUCHED, ended.stderr);
+    assertEquals(await left(ground), UNTOUCHED, ended.stderr);
   }
 });
 
@@ -121,19 +106,19 @@ Deno.test("podwire cp leaves nothing half on this machine when a signal ends it"
     script:
       'case $* in *--version*) ;; *) /usr/bin/tar "$@" | /usr/bin/head -c 6000000; exec /bin/sleep 1000000;; esac',
   };
-  await using ground = await EndingGround.start(tar);
+  await using ground = await startGround(tar);
   await Deno.writeFile(`${ground.folder}/large`, noise(8 << 20));
   await using copying = new Copying(ground.ground, [`one:${ground.folder}/large`, `${ground.folder}/here/f`]);
   await copying.until(ON_ITS_WAY);
   copying.signal("SIGINT");
   const { code, stderr } = await copying.ended();
   assertEquals(code, 130, stderr);
-  assertEquals(await ground.left(), UNTOUCHED, stderr);
+  assertEquals(await left(ground), UNTOUCHED, stderr);
 });
 
 Deno.test("podwire cp ends at once at a second signal", async () => {
   // Cleaning takes for ever.
-  await using ground = await EndingGround.start({ name: "rm", script: "exec /bin/sleep 1000000" });
+  await using ground = await startGround({ name: "rm", script: "exec /bin/sleep 1000000" });
   await using copying = new Copying(ground.ground, ["-", `one:${ground.folder}/there/f`], "piped");
   await copying.write(noise(5 << 20));
   await copying.until(ON_ITS_WAY);
