@@ -234,9 +234,6 @@ class ChannelPair implements ForwardPair {
   readonly held = false;
   readonly keepsHalfClose = false;
   readonly #socket: MessageSocket;
-  /** Whether the server has ended the connection, or this side has before it. */
-  #ended = false;
-  #cut = false;
 
   constructor(socket: MessageSocket) {
     this.#socket = socket;
@@ -252,9 +249,8 @@ class ChannelPair implements ForwardPair {
     await Promise.all(sends);
   }
 
-  /** Ends both directions: these channels know no other end. What the pod would still have said is lost, and {@linkcode incoming} fails. */
+  /** Ends both directions: these channels know no other end. */
   async closeWrite(): Promise<void> {
-    this.#cut = !this.#ended;
     await this.#socket.close();
   }
 
@@ -283,18 +279,15 @@ class ChannelPair implements ForwardPair {
         else if (channel === 0) await this.incoming.write(message.subarray(1));
         else if (text.length < MAX_VERDICT) text += decoder.decode(message.subarray(1), { stream: true });
       }
-      this.#ended = true;
       const { closeCode, reason } = await this.#socket.closed;
-      if (closeCode !== CloseCode.NORMAL) {
+      if (closeCode !== CloseCode.NORMAL && closeCode !== CloseCode.NO_STATUS) {
         throw new PodwireError(`the server closed the WebSocket with code ${closeCode}${reason && ` (${reason})`}`);
       }
     } catch (error) {
       this.incoming.fail(error);
       throw error;
     }
-    if (this.#cut) {
-      this.incoming.fail(new PodwireError("the end of sending ended the connection: it may have had more to say"));
-    } else this.incoming.close();
+    this.incoming.close();
     return text;
   }
 }

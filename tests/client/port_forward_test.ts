@@ -251,7 +251,7 @@ Deno.test("PortForward over channels: a WebSocket for each connection, data on 0
   });
 });
 
-Deno.test("PortForward over channels: no half-close there, so the end waits for the pod, then cuts it off, and says so", async () => {
+Deno.test("PortForward over channels: no half-close there, so the end waits for the pod, then takes both directions", async () => {
   await withPortForward(CHANNELS, async ({ server, forward, clock }) => {
     const connection = await forward.connect(80);
     const [socket] = server.sockets;
@@ -264,10 +264,10 @@ Deno.test("PortForward over channels: no half-close there, so the end waits for 
     await socket!.send(utf8("\0answer"));
     const buffer = new Uint8Array(100);
     assertEquals(await connection.read(buffer), 6);
-    const end = assertRejects(() => connection.read(buffer), ForwardError, "the end of sending ended the connection");
+    const end = connection.read(buffer);
     await clock.pass(10_000);
-    assertEquals([await next, code(await end)], [undefined, "ECONNRESET"]);
-    await assertRejects(() => connection.closed, ForwardError);
+    assertEquals([await next, await end], [undefined, null]);
+    await connection.closed;
   });
 });
 

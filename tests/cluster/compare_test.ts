@@ -108,7 +108,7 @@ function normalize(text: string): string {
 function run(
   cluster: Ground,
   program: readonly string[],
-  { args, stdin, user = "admin" }: Invocation,
+  { args, stdin, endsAfter, user = "admin" }: Invocation,
   { server, webSockets }: Row,
   namespace: string,
 ): Promise<RunResult> {
@@ -117,6 +117,7 @@ function run(
   return cluster.run([...program, command, "-n", namespace, ...rest], {
     env: { ...cluster.environment(server, user), KUBECTL_REMOTE_COMMAND_WEBSOCKETS: String(webSockets) },
     stdin: stdin ?? "",
+    ...(endsAfter !== undefined && { endsAfter }),
     timeout: 60_000,
   });
 }

@@ -10,6 +10,8 @@ import { GroundError } from "./errors.ts";
 export interface RunOptions {
   /** What the program reads; nothing when left out. */
   readonly stdin?: string | Uint8Array;
+  /** What the program must have printed on standard output before its input ends. */
+  readonly endsAfter?: string;
   /** Variables on top of this process' own. */
   readonly env?: Readonly<Record<string, string>>;
   /** The folder it runs in. */
@@ -48,8 +50,9 @@ export async function run(command: readonly string[], options: RunOptions = {}):
     child.kill("SIGKILL");
   }, timeout);
   try {
-    if (options.stdin !== undefined) void write(child.stdin, options.stdin);
-    const { code, stdout, stderr } = await child.output();
+    const [said, out] = options.endsAfter === undefined ? [undefined, child.stdout] : child.stdout.tee();
+    if (options.stdin !== undefined) void write(child.stdin, options.stdin, said && says(said, options.endsAfter!));
+    const [stdout, stderr, { code }] = await Promise.all([collect(out), collect(child.stderr), child.status]);
     const result = { code, stdout: text(stdout), stderr: text(stderr), bytes: stdout };
     if (late) {
       const tail = (result.stdout + result.stderr).slice(-2_000);
@@ -111,10 +114,29 @@ function text(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes);
 }
 
-async function write(stdin: WritableStream<Uint8Array>, data: string | Uint8Array): Promise<void> {
+async function collect(stream: ReadableStream<Uint8Array>): Promise<Uint8Array> {
+  return await new Response(stream).bytes();
+}
+
+/** Waits until a stream has said `words`, or has ended; reads on. */
+async function says(stream: ReadableStream<Uint8Array>, words: string): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  void (async () => {
+    let text = "";
+    for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
+      text += piece;
+      if (text.includes(words)) resolve();
+    }
+    resolve();
+  })();
+  await promise;
+}
+
+async function write(stdin: WritableStream<Uint8Array>, data: string | Uint8Array, end?: Promise<void>): Promise<void> {
   const writer = stdin.getWriter();
   try {
     await writer.write(typeof data === "string" ? new TextEncoder().encode(data) : data);
+    await end;
     await writer.close();
   } catch {
     // The program ended without reading everything: its exit code says whether that was wrong.
