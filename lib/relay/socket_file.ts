@@ -58,7 +58,7 @@ export async function bindSocket<T extends { close(): void }>(
   }
 }
 
-/** All at once, so that the umask is nobody else's. */
+/** All at once: nothing else of this thread may come under its umask. */
 function bindBeside<T extends { close(): void }>(
   path: string,
   { mode, uid, gid }: SocketAccess,
@@ -78,6 +78,13 @@ function bindBeside<T extends { close(): void }>(
   };
   try {
     socket = withUmask(0o777 & ~mode, () => bind(own));
+    // The umask is the process's, so a worker of the same program may have come in between with its own.
+    for (let tries = 0; hasOtherMode(own, mode); tries++) {
+      if (tries === MAX_TRIES) throw new Error("something else in this process keeps changing the umask");
+      socket.close();
+      removeIfThere(own);
+      socket = withUmask(0o777 & ~mode, () => bind(own));
+    }
     if (changesHands) lchown(own, uid ?? -1, gid ?? -1);
     Deno.linkSync(own, path);
     const { ino, isSocket } = Deno.lstatSync(path);
@@ -101,13 +108,26 @@ function nameBeside(path: string, more: number): string {
   }
 }
 
+/** The process's umask. It is not asked for again: that could be the one that another worker has set for a moment. */
+let usual: number | undefined;
+
 function withUmask<T>(umask: number, work: () => T): T {
   const before = Deno.umask(umask);
+  usual ??= before;
   try {
     return work();
   } finally {
-    Deno.umask(before);
+    Deno.umask(usual);
   }
+}
+
+/** How often a socket is made that does not get its mode. */
+const MAX_TRIES = 100;
+
+/** Whether a socket has not got `mode`. What is no socket any more is judged once it is in its place. */
+function hasOtherMode(path: string, mode: number): boolean {
+  const found = Deno.lstatSync(path);
+  return found.isSocket === true && ((found.mode ?? 0) & 0o777) !== mode;
 }
 
 function removeIfThere(path: string): void {

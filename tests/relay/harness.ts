@@ -56,6 +56,12 @@ export class Ground implements AsyncDisposable {
   }
 }
 
+/** The mode of a file, in octal; `undefined` if there is none. */
+export async function modeOf(path: string): Promise<string | undefined> {
+  const found = await Deno.lstat(path).catch(() => undefined);
+  return found && ((found.mode ?? 0) & 0o777).toString(8);
+}
+
 /** A TCP server on a port of its own. */
 export class Server implements AsyncDisposable {
   readonly port: number;
