@@ -99,6 +99,8 @@ export class SpdySession {
   readonly #heartbeat: Heartbeat | undefined;
   readonly #pings = new PendingPings();
   readonly #streams = new Map<number, Stream>();
+  /** What the headers of the open streams come to, in characters. */
+  #headersHeld = 0;
   readonly #settleClosed: { resolve(): void; reject(reason: unknown): void };
   readonly #wire: StreamWire;
   /** For a SYN_STREAM without an answer. */
@@ -179,6 +181,7 @@ export class SpdySession {
     const { fin = false } = options;
     const stream = new Stream(id, headers, this.#wire, fin);
     this.#streams.set(id, stream); // Before it is sent: what the peer answers must find it.
+    this.#headersHeld += sizeOf(headers);
     this.#writer.send(encodeSynStream(id, this.#compressor.compress(headers), fin));
     const { openTimeout = 30_000 } = this.#options;
     this.#openTimers.set(id, setTimeout(() => this.#giveUp(stream, openTimeout), openTimeout));
@@ -317,9 +320,14 @@ export class SpdySession {
       return this.#wire.reset(streamId, ResetStatus.PROTOCOL_ERROR);
     }
     this.#lastPeerStreamId = streamId;
-    if (!onStream || this.#streams.size >= MAX_STREAMS) return this.#wire.reset(streamId, ResetStatus.REFUSED_STREAM);
-    const stream = new Stream(streamId, headers, this.#wire, unidirectional);
+    const held = this.#headersHeld + sizeOf(headers);
+    if (!onStream || this.#streams.size >= MAX_STREAMS || held > MAX_HEADERS_HELD) {
+      return this.#wire.reset(streamId, ResetStatus.REFUSED_STREAM);
+    }
+    const capacity = Math.floor(Math.min(MAX_QUEUE, MAX_QUEUED / (this.#streams.size + 1)));
+    const stream = new Stream(streamId, headers, this.#wire, unidirectional, { capacity });
     this.#streams.set(streamId, stream);
+    this.#headersHeld = held;
     onStream(stream);
     if (fin) stream.receive(new Uint8Array(0), true);
   }
@@ -347,6 +355,7 @@ export class SpdySession {
 
   #forget(streamId: number): void {
     this.#stopOpenTimer(streamId);
+    this.#headersHeld -= sizeOf(this.#streams.get(streamId)?.headers ?? {});
     this.#streams.delete(streamId);
   }
 
@@ -451,6 +460,19 @@ const MAX_PINGS = 64;
 
 /** So many streams may be open at once. */
 const MAX_STREAMS = 16_384;
+
+/** So much may their headers be together, in characters: a block that says that much may be a thousandth of it on the wire. */
+const MAX_HEADERS_HELD = 16 << 20;
+
+/** What a stream of the peer's queues for its reader, in bytes, unless it is one of very many. */
+const MAX_QUEUE = 256 * 1024;
+
+/** What a new stream of the peer's gets an equal share of then, in bytes. */
+const MAX_QUEUED = 64 << 20;
+
+function sizeOf(headers: SpdyHeaders): number {
+  return Object.entries(headers).reduce((sum, [name, value]) => sum + name.length + value.length, 0);
+}
 
 /** As many bytes of control frames may wait for the transport before the session stops reading. */
 const MAX_BACKLOG = 256 * 1024;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ByteQueue, type Duplex } from "../bytes/mod.ts";
+import { ByteQueue, type ByteQueueOptions, type Duplex } from "../bytes/mod.ts";
 import { StreamResetError } from "./errors.ts";
 import { ResetStatus } from "./frame.ts";
 import type { SpdyHeaders } from "./header_block.ts";
@@ -56,7 +56,7 @@ export class Stream implements SpdyStream {
   readonly id: number;
   readonly headers: SpdyHeaders;
   readonly opened: Promise<SpdyHeaders>;
-  readonly incoming: ByteQueue = new ByteQueue();
+  readonly incoming: ByteQueue;
   readonly #wire: StreamWire;
   readonly #settle: { resolve(headers: SpdyHeaders): void; reject(reason: unknown): void };
   #replied = false;
@@ -65,8 +65,9 @@ export class Stream implements SpdyStream {
   #finished = false;
   #failure: { readonly reason: unknown } | undefined;
 
-  constructor(id: number, headers: SpdyHeaders, wire: StreamWire, localEnd: boolean) {
+  constructor(id: number, headers: SpdyHeaders, wire: StreamWire, localEnd: boolean, queue?: ByteQueueOptions) {
     this.id = id;
+    this.incoming = new ByteQueue(queue);
     this.headers = headers;
     this.#wire = wire;
     this.#localEnd = localEnd;

@@ -531,6 +531,34 @@ Deno.test("SpdySession refuses the stream that is one too many, and forgets fini
   session.abort();
 });
 
+Deno.test("SpdySession refuses a stream whose headers make those of all too large, and forgets those of finished ones", async () => {
+  const { session, peer, streams } = withClient();
+  const large = peer.blocks.of.bind(peer.blocks, ["n", "x".repeat(1 << 20)]);
+  for (let i = 0; i < 15; i++) await peer.send(synStream(2 * i + 1, large()));
+  await peer.settle(1);
+  assertEquals(streams.length, 15);
+  await peer.send(synStream(31, large()));
+  await peer.expect(rstStream(31, 3));
+  await peer.send(rstStream(1), synStream(33, large()));
+  await peer.settle(1);
+  assertEquals([streams.length, session.streamCount], [16, 15]);
+  session.abort();
+});
+
+Deno.test("SpdySession holds some 64 MiB for the readers of all streams, however many there are", async () => {
+  const { session, peer, streams } = withClient();
+  const part = new Uint8Array(128 * 1024);
+  let sent = 0;
+  const send = (async () => {
+    for (; sent < 2_000; sent++) await peer.send(synStream(2 * sent + 1, peer.blocks.of()), data(2 * sent + 1, part));
+  })();
+  while (!session.stall) await new Promise((resolve) => setTimeout(resolve));
+  // The first whose share of 64 MiB is less than what is sent to it.
+  assertEquals([session.stall.stream.id, streams.length], [2 * 512 + 1, 513]);
+  session.abort();
+  await send.catch(() => {});
+});
+
 Deno.test("SpdySession forgets 20,000 streams opened and ended one after another", async () => {
   const { session, peer, streams } = withClient();
   for (let i = 0; i < 20_000; i++) {
