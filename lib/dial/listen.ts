@@ -9,6 +9,7 @@
 import type { Server, Socket } from "node:net";
 import { PodwireError } from "../bytes/mod.ts";
 import { NodeDuplex } from "./node_stream.ts";
+import { bindWithMode, removeStaleSocket } from "./socket_file.ts";
 import { codeOf, formatAddress, reasonOf, type SocketAddress } from "./sockets.ts";
 
 /** Nobody can listen there. */
@@ -26,6 +27,27 @@ export class ListenError extends PodwireError {
     this.address = address;
     this.code = code;
   }
+}
+
+/** The error for what the system says against listening on `address`. */
+export function cannotListen(address: SocketAddress, cause: unknown): ListenError {
+  // Deno's node:net says EINVAL of an address that this machine does not have.
+  const code = codeOf(cause) === "EINVAL" ? "EADDRNOTAVAIL" : codeOf(cause);
+  return new ListenError(`cannot listen on ${formatAddress(address)}: ${reasonOf(cause, code)}`, address, code, {
+    cause,
+  });
+}
+
+/**
+ * Removes a socket on which nobody listens any more.
+ *
+ * @throws {ListenError} If something else is there.
+ */
+export async function freePath(path: string): Promise<void> {
+  const obstacle = await removeStaleSocket(path);
+  if (!obstacle) return;
+  const { code, why, cause } = obstacle;
+  throw new ListenError(`cannot listen on ${path}: ${why}`, { path }, code, cause === undefined ? {} : { cause });
 }
 
 /** A listening socket. */
@@ -52,15 +74,11 @@ export async function listen(
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket: Socket) => {
     onConnection(new NodeDuplex(socket));
   });
-  if ("path" in address) await removeStale(address.path);
+  if ("path" in address) await freePath(address.path);
   try {
     await start(server, address);
   } catch (cause) {
-    // Deno's node:net says EINVAL of an address that this machine does not have.
-    const code = codeOf(cause) === "EINVAL" ? "EADDRNOTAVAIL" : codeOf(cause);
-    throw new ListenError(`cannot listen on ${formatAddress(address)}: ${reasonOf(cause, code)}`, address, code, {
-      cause,
-    });
+    throw cannotListen(address, cause);
   }
   const bound = server.address();
   return {
@@ -68,7 +86,7 @@ export async function listen(
     close: async () => {
       // Its connections live on: nobody waits for them here.
       server.close();
-      if ("path" in address) await removeIfThere(address.path);
+      if ("path" in address) await (await import("node:fs/promises")).rm(address.path, { force: true });
     },
   };
 }
@@ -77,51 +95,10 @@ async function start(server: Server, address: SocketAddress): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once("error", reject);
   if ("path" in address) {
-    const { umask } = (await import("node:process")).default;
-    const before = umask(0o177);
-    try {
-      server.listen(address.path, resolve);
-    } finally {
-      umask(before);
-    }
+    await bindWithMode(address.path, 0o600, (path) => server.listen(path, resolve));
   } else {
     server.listen({ host: address.hostname, port: address.port, ipv6Only: address.hostname.includes(":") }, resolve);
   }
   await promise;
   server.off("error", reject);
-}
-
-async function removeStale(path: string): Promise<void> {
-  const { lstat } = await import("node:fs/promises");
-  const address = { path };
-  try {
-    if (!(await lstat(path)).isSocket()) {
-      throw new ListenError(`cannot listen on ${path}: it exists and is not a socket`, address, "EEXIST");
-    }
-  } catch (error) {
-    if (error instanceof ListenError) throw error;
-    return; // There is none, or listening there fails for the same reason.
-  }
-  if (await answers(path)) {
-    throw new ListenError(`cannot listen on ${path}: somebody listens there already`, address, "EADDRINUSE");
-  }
-  await removeIfThere(path);
-}
-
-/** Whether somebody accepts connections on a unix socket. */
-async function answers(path: string): Promise<boolean> {
-  const { connect } = await import("node:net");
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  const socket = connect({ path });
-  socket.once("connect", () => resolve(true)).once("error", () => resolve(false));
-  try {
-    return await promise;
-  } finally {
-    socket.destroy();
-  }
-}
-
-async function removeIfThere(path: string): Promise<void> {
-  const { rm } = await import("node:fs/promises");
-  await rm(path, { force: true });
 }

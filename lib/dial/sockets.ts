@@ -76,7 +76,8 @@ async function connectHost(hostname: string, port: number, signal: AbortSignal):
   return await connectNode({ host: hostname, port, noDelay: true, keepAlive: true }, signal);
 }
 
-async function connectPath(path: string, signal: AbortSignal): Promise<Duplex> {
+/** Connects to a unix socket; throws what the runtime throws. */
+export async function connectPath(path: string, signal: AbortSignal): Promise<Duplex> {
   if ("Deno" in globalThis) {
     return new DenoDuplex(await orAbort(Deno.connect({ transport: "unix", path }), signal, (late) => late.close()));
   }

@@ -4,6 +4,7 @@
  * @module
  */
 import { systemText } from "../bytes/mod.ts";
+import { bindWithMode, removeStaleSocket } from "../dial/mod.ts";
 import { MAX_PATH, systemPath } from "./address.ts";
 import { RelayError } from "./errors.ts";
 
@@ -49,22 +50,21 @@ export async function bindSocket<T extends { close(): void }>(
       throw cannotListen(path, systemText(cause), cause);
     }
   }
-  await removeIfStale(path);
-  const { lchownSync } = await import("node:fs");
+  const obstacle = await removeStaleSocket(path);
+  if (obstacle) throw cannotListen(path, obstacle.why, obstacle.cause);
   try {
-    return bindBeside(path, access, bind, lchownSync);
+    return await bindBeside(path, access, bind);
   } catch (cause) {
     throw cannotListen(path, systemText(cause), cause);
   }
 }
 
-/** All at once: nothing else of this thread may come under its umask. */
-function bindBeside<T extends { close(): void }>(
+async function bindBeside<T extends { close(): void }>(
   path: string,
   { mode, uid, gid }: SocketAccess,
   bind: (path: string) => T,
-  lchown: (path: string, uid: number, gid: number) => void,
-): { readonly socket: T; readonly file: SocketFile } {
+): Promise<{ readonly socket: T; readonly file: SocketFile }> {
+  const { lchownSync } = await import("node:fs");
   const changesHands = uid !== undefined || gid !== undefined;
   // Until it has its owner, its group is ours, which may not open it: nobody gets into a folder of our own.
   const inner = changesHands ? "/s" : "";
@@ -77,15 +77,8 @@ function bindBeside<T extends { close(): void }>(
     if (changesHands) removeIfThere(beside);
   };
   try {
-    socket = withUmask(0o777 & ~mode, () => bind(own));
-    // The umask is the process's, so a worker of the same program may have come in between with its own.
-    for (let tries = 0; hasOtherMode(own, mode); tries++) {
-      if (tries === MAX_TRIES) throw new Error("something else in this process keeps changing the umask");
-      socket.close();
-      removeIfThere(own);
-      socket = withUmask(0o777 & ~mode, () => bind(own));
-    }
-    if (changesHands) lchown(own, uid ?? -1, gid ?? -1);
+    socket = await bindWithMode(own, mode, bind);
+    if (changesHands) lchownSync(own, uid ?? -1, gid ?? -1);
     Deno.linkSync(own, path);
     const { ino, isSocket } = Deno.lstatSync(path);
     if (!isSocket) throw new Error("something else was put in its place");
@@ -108,49 +101,12 @@ function nameBeside(path: string, more: number): string {
   }
 }
 
-/** The process's umask. It is not asked for again: that could be the one that another worker has set for a moment. */
-let usual: number | undefined;
-
-function withUmask<T>(umask: number, work: () => T): T {
-  const before = Deno.umask(umask);
-  usual ??= before;
-  try {
-    return work();
-  } finally {
-    Deno.umask(usual);
-  }
-}
-
-/** How often a socket is made that does not get its mode. */
-const MAX_TRIES = 100;
-
-/** Whether a socket has not got `mode`. What is no socket any more is judged once it is in its place. */
-function hasOtherMode(path: string, mode: number): boolean {
-  const found = Deno.lstatSync(path);
-  return found.isSocket === true && ((found.mode ?? 0) & 0o777) !== mode;
-}
-
 function removeIfThere(path: string): void {
   try {
     Deno.removeSync(path);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error; // Closing a socket removes its file.
   }
-}
-
-async function removeIfStale(path: string): Promise<void> {
-  const found = await Deno.lstat(path).catch(() => undefined); // None, or binding fails for the same reason.
-  if (!found) return;
-  if (!found.isSocket) throw cannotListen(path, "it exists and is not a socket");
-  try {
-    (await Deno.connect({ transport: "unix", path })).close();
-  } catch (cause) {
-    // A full backlog or a socket for datagrams fails too, but only where nobody listens it is refused.
-    if (cause instanceof Deno.errors.ConnectionRefused) return await removeOurs(path, found.ino);
-    if (cause instanceof Deno.errors.NotFound) return;
-    throw cannotListen(path, `something is there that does not let itself be tried: ${systemText(cause)}`, cause);
-  }
-  throw cannotListen(path, "somebody listens there already");
 }
 
 async function isOurs(path: string, ino: number | null): Promise<boolean> {

@@ -3,14 +3,9 @@
  *
  * @module
  */
-import { PodwireError, systemText } from "../bytes/mod.ts";
+import { systemText } from "../bytes/mod.ts";
+import { bindWithMode, cannotListen, formatAddress, freePath, ListenError } from "../dial/mod.ts";
 import { SocketDuplex } from "./socket.ts";
-
-/** A server cannot listen where it was told to. */
-export class ListenError extends PodwireError {
-  /** The class's name. */
-  override name = "ListenError";
-}
 
 /** Where to listen. */
 export type ListenAddress =
@@ -52,28 +47,30 @@ export class SocketListener {
     if (address.transport === "unix") {
       if (address.path === "" || address.path.includes("\0")) {
         const path = JSON.stringify(address.path);
-        throw new ListenError(
-          `cannot listen on ${path}: a unix socket needs a path, for example /run/user/1000/podwire.sock`,
-        );
+        const why = "a unix socket needs a path, for example /run/user/1000/podwire.sock";
+        throw new ListenError(`cannot listen on ${path}: ${why}`, address, "EINVAL");
       }
-      await removeStale(address.path);
-      return new SocketListener(listenPrivately(address.path), address);
+      await freePath(address.path);
+      const bind = (path: string) => Deno.listen({ transport: "unix", path });
+      return new SocketListener(await orExplain(address, () => bindWithMode(address.path, 0o600, bind)), address);
     }
     const { hostname, port } = address;
     if (!certificate && !isLoopback(hostname)) {
       throw new ListenError(
         `cannot listen on ${hostname}: it is not an address of this machine's loopback (127.0.0.1, ::1, localhost), ` +
           "and whoever reaches it from elsewhere could do what you can",
+        address,
+        "EACCES",
       );
     }
-    try {
-      const listener = certificate
-        ? Deno.listenTls({ hostname, port, ...certificate, alpnProtocols: ["http/1.1"] })
-        : Deno.listen({ hostname, port });
-      return new SocketListener(listener, { ...address, port: listener.addr.port });
-    } catch (cause) {
-      throw new ListenError(`cannot listen on ${hostname} port ${port}: ${systemText(cause)}`, { cause });
-    }
+    const listener = await orExplain(
+      address,
+      () =>
+        certificate
+          ? Deno.listenTls({ hostname, port, ...certificate, alpnProtocols: ["http/1.1"] })
+          : Deno.listen({ hostname, port }),
+    );
+    return new SocketListener(listener, { ...address, port: listener.addr.port });
   }
 
   /** Accepts connections until {@linkcode SocketListener.close}, at most `limit` open at a time: further ones wait. */
@@ -98,7 +95,8 @@ export class SocketListener {
           await new Promise((resolve) => setTimeout(resolve, EXHAUSTED_PAUSE)); // Others' ends make room.
           continue;
         }
-        throw new ListenError(`cannot accept connections any more: ${systemText(error)}`, { cause: error });
+        const what = `cannot accept connections on ${formatAddress(this.address)} any more: ${systemText(error)}`;
+        throw new ListenError(what, this.address, (error as { code?: string }).code ?? "", { cause: error });
       }
       open++;
       yield new SocketDuplex(connection, "the client's connection broke", release);
@@ -111,7 +109,9 @@ export class SocketListener {
     this.#closed = true;
     this.#listener.close();
     this.#wake?.();
-    if (this.address.transport === "unix") await removeIfThere(this.address.path);
+    if (this.address.transport === "unix") {
+      await (await import("node:fs/promises")).rm(this.address.path, { force: true });
+    }
   }
 }
 
@@ -122,35 +122,10 @@ function isLoopback(hostname: string): boolean {
   return hostname === "localhost" || hostname === "::1" || /^127(\.\d{1,3}){3}$/.test(hostname);
 }
 
-async function removeStale(path: string): Promise<void> {
+async function orExplain<T>(address: ListenAddress, listen: () => T | Promise<T>): Promise<T> {
   try {
-    if (!(await Deno.lstat(path)).isSocket) throw new ListenError(`${path} exists and is not a socket`);
-    const connection = await Deno.connect({ transport: "unix", path });
-    connection.close();
-  } catch (error) {
-    if (error instanceof ListenError) throw error;
-    if (error instanceof Deno.errors.NotFound) return;
-    if (error instanceof Deno.errors.ConnectionRefused) return await removeIfThere(path);
-    throw new ListenError(`cannot use ${path}: ${systemText(error)}`, { cause: error });
-  }
-  throw new ListenError(`somebody listens on ${path} already`);
-}
-
-function listenPrivately(path: string): Deno.UnixListener {
-  const before = Deno.umask(0o177);
-  try {
-    return Deno.listen({ transport: "unix", path });
+    return await listen();
   } catch (cause) {
-    throw new ListenError(`cannot listen on ${path}: ${systemText(cause)}`, { cause });
-  } finally {
-    Deno.umask(before);
-  }
-}
-
-async function removeIfThere(path: string): Promise<void> {
-  try {
-    await Deno.remove(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw cannotListen(address, cause);
   }
 }

@@ -159,6 +159,25 @@ Deno.test("listen() takes no unix socket away from who listens there", async () 
   });
 });
 
+Deno.test("listen() takes no unix socket away from who has more connections waiting than it takes", async () => {
+  await withSocketPath(async (path) => {
+    using listener = Deno.listen({ transport: "unix", path });
+    const waiting: Deno.Conn[] = [];
+    try {
+      const fill = async () => {
+        for (;;) waiting.push(await Deno.connect({ transport: "unix", path }));
+      };
+      await assertRejects(fill, Error, "os error 11"); // EAGAIN
+      const error = await assertRejects(() => listen({ path }, () => {}), ListenError, "does not let itself be tried");
+      assertEquals(error.address, { path });
+      (await listener.accept()).close();
+      waiting.push(await Deno.connect({ transport: "unix", path }));
+    } finally {
+      for (const conn of waiting) conn.close();
+    }
+  });
+});
+
 Deno.test("listen() removes no file that is no socket, and says what is wrong with a path", async () => {
   await withSocketPath(async (path) => {
     await Deno.writeTextFile(path, "precious");

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { ListenError, serveHost } from "../../lib/server/mod.ts";
+import { ListenError } from "../../mod.ts";
+import { serveHost } from "../../lib/server/mod.ts";
 import { connect } from "./raw_client.ts";
 
 async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
@@ -68,7 +69,11 @@ Deno.test("serveHost() listens on loopback addresses only", async () => {
   }
   await using host = await serveHost({ listen: { port: 0 }, pods: [] });
   const { port } = host.url;
-  await assertRejects(() => serveHost({ listen: { port: Number(port) } }), ListenError, `port ${port}`);
+  await assertRejects(
+    () => serveHost({ listen: { port: Number(port) } }),
+    ListenError,
+    `127.0.0.1:${port}: address already in use`,
+  );
 });
 
 Deno.test("maxConnections makes further connections wait", async () => {
