@@ -88,13 +88,14 @@ async function run(place: Place, { run: script }: Script, { kubeconfig, before =
 }
 
 /**
- * What differs from run to run: ids, times, free ports; a complaint of kubectl's, whose reader may start before its streams; what
- * the container's tar says when kubectl may have gone.
+ * What differs from run to run: ids, times, free ports; two complaints of kubectl's, whose reader may start before its streams, and
+ * which may still be copying when a forwarded connection has failed; what the container's tar says when kubectl may have gone.
  */
 function normalize(text: string): string {
   return text
     .replaceAll(/^tar: removing leading '\/' from member names\n/gm, "")
     .replaceAll(/^.*Unknown stream id \d, discarding message\n/gm, "")
+    .replaceAll(/^E\d{4} .* err="error copying from local connection to remote stream: .*\n/gm, "")
     .replaceAll(/\b[0-9a-f]{64}\b/g, "<id>")
     .replaceAll(/\bE\d{4} [\d:.]+ +\d+ /g, "E<time> ")
     .replaceAll(/\b127\.0\.0\.1:[3-6]\d{4}\b/g, "127.0.0.1:<port>")
