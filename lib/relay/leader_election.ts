@@ -136,11 +136,19 @@ class Candidate {
 
   /** Hands the Lease over: the next candidate need not wait. */
   async release(): Promise<void> {
-    const lease = this.#seen?.lease;
-    if (!lease || lease.spec?.holderIdentity !== this.#options.identity) return;
+    const { name, identity, retryPeriod } = this.#options;
+    const limit = { signal: AbortSignal.timeout(retryPeriod) };
     try {
-      const spec = { ...lease.spec, holderIdentity: "", leaseDurationSeconds: 1, renewTime: microTime() };
-      await this.#leases.update(manifest(lease, spec), { signal: AbortSignal.timeout(this.#options.retryPeriod) });
+      for (let lease = this.#seen?.lease; lease?.spec?.holderIdentity === identity;) {
+        const spec = { ...lease.spec, holderIdentity: "", leaseDurationSeconds: 1, renewTime: microTime() };
+        try {
+          return void await this.#leases.update(manifest(lease, spec), limit);
+        } catch (error) {
+          // A renewal that the end cut off may have been heard.
+          if (!(error instanceof ApiError && error.code === 409)) throw error;
+          lease = await this.#leases.get(name, limit);
+        }
+      }
     } catch (error) {
       // It runs out by itself.
       this.#log(`the lease could not be released: ${messageOf(error)}`);

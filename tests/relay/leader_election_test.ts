@@ -89,6 +89,18 @@ Deno.test("lead() lets only one lead, and the next at once when that one ends", 
   });
 });
 
+Deno.test("lead() gives the Lease back though a renewal that its end cut off was heard", async () => {
+  await withServer(async ({ server, clock, candidate, lease }) => {
+    const a = candidate("a");
+    await clock.settle();
+    const path = `${LEASES}/operator`;
+    const held = { apiVersion: "coordination.k8s.io/v1", kind: "Lease", spec: { ...lease(), renewTime: "later" } };
+    server.put(path, held);
+    await a.end();
+    assertEquals([a.error, lease().holderIdentity, lease().leaseDurationSeconds], [undefined, "", 1]);
+  });
+});
+
 Deno.test("lead() waits for a silent leader's lease to run out, by its own clock", async () => {
   await withServer(async ({ server, clock, candidate, lease }) => {
     // A leader whose clock is an hour ahead, and who is killed.
