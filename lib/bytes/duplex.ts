@@ -35,4 +35,10 @@ export interface Duplex {
 
   /** Drops both directions at once. Reads and writes under way reject. Never throws. */
   close(): void;
+
+  /**
+   * Says whether the connection is idle: a read that waits on it then keeps no process running. Who has no such method is not read
+   * while idle, so that its end goes unnoticed.
+   */
+  setIdle?(idle: boolean): void;
 }

@@ -3,19 +3,32 @@
  *
  * @module
  */
-import { maskPath, MAX_DELAY } from "../bytes/mod.ts";
-import type { Dialer } from "../dial/mod.ts";
-import type { AccessOptions, ClusterAccess, Credentials } from "../kubeconfig/mod.ts";
+import { checkDuration, maskPath, MAX_DELAY, oneOf, tell } from "../bytes/mod.ts";
+import { PROTOCOL_HEADER } from "../channels/mod.ts";
+import type { Dialer, HeaderFields } from "../dial/mod.ts";
+import {
+  type AccessOptions,
+  type ClusterAccess,
+  CombinedCredentials,
+  type Credentials,
+  type CredentialSource,
+  loadAccess,
+  serverUrl,
+  takeUser,
+} from "../kubeconfig/mod.ts";
 import type { MessageSocket } from "../websocket/mod.ts";
 import { ApiError, UpgradeError } from "./errors.ts";
 import type { KubernetesObject, PodObject } from "./objects.ts";
 import { Pod, type PodConnection, type UpgradeOptions } from "./pod.ts";
 import type { PortForward, PortForwardOptions } from "./port_forward.ts";
-import { Resource, type ResourceId } from "./resource.ts";
+import { readJson } from "./read_json.ts";
+import { Resource } from "./resource.ts";
+import type { ResourceId } from "./resource_path.ts";
+import { hasSockets } from "./runtime.ts";
 import { isForwardable, resolvePod, type ResolvePodOptions } from "./targets.ts";
 import type { SpdyRequest, SpdyUpgrade, Transport, WebSocketRequest } from "./transport.ts";
 import { VERSION } from "./version.ts";
-import type { Wire } from "./wire.ts";
+import { type Wire, WIRES } from "./wire.ts";
 
 /** Options that every way to make a {@linkcode Cluster} takes. */
 export interface ClientOptions {
@@ -35,13 +48,19 @@ export interface ClientOptions {
   readonly timeout?: number;
   /** What streams into pods go over. Default `"auto"`: WebSocket, and SPDY/3.1 where a server refuses that. */
   readonly wire?: Wire;
-  /** Is told of every request when it has been answered. Secrets are masked. */
+  /**
+   * Is told of every request when it has been answered. Secrets are masked. What it throws is reported as an event listener's is,
+   * and changes nothing.
+   */
   readonly onRequest?: (event: RequestEvent) => void;
 }
 
 /** Where a cluster is and as whom to go there, for `new Cluster()`. */
 export interface ClusterOptions extends ClientOptions {
-  /** The API server's URL, its path kept as a prefix. */
+  /**
+   * The API server's URL, its path kept as a prefix; or `host:port`, which is http, as in a kubeconfig. A user and a password
+   * in it become basic authentication, unless there is a token.
+   */
   readonly server: string | URL;
   /** A bearer token. */
   readonly token?: string;
@@ -108,10 +127,19 @@ export class Cluster implements AsyncDisposable {
   readonly #options: ClientOptions;
   readonly #makeTransport: () => Promise<Transport>;
   #transport: Promise<Transport> | undefined;
+  #closed = false;
 
-  /** A cluster at a URL, with a token or as nobody. Works in a browser too. */
+  /**
+   * A cluster at a URL, with a token or as nobody. Works in a browser too.
+   *
+   * @throws {ConfigError} If `server` is neither an http or https URL nor `host:port`.
+   * @throws {RangeError} If `timeout` is no time.
+   * @throws {TypeError} If `wire` is no {@linkcode Wire}.
+   */
   constructor(options: ClusterOptions | (ClientOptions & { readonly access: ClusterAccess })) {
     const access = "access" in options ? options.access : accessOf(options);
+    if (options.timeout !== undefined) checkDuration("timeout", options.timeout);
+    if (options.wire !== undefined) oneOf("wire", options.wire, WIRES);
     this.server = access.server;
     this.namespace = access.namespace;
     this.#credentials = access.credentials;
@@ -124,18 +152,26 @@ export class Cluster implements AsyncDisposable {
    * credentials, and a unix socket where the kubeconfig or an option names one.
    *
    * @throws {ConfigError} If the configuration is wrong; it names file, line and key.
+   * @throws {RangeError} If `timeout` is no time.
    */
   static async fromKubeconfig(options: AccessOptions & ClientOptions = {}): Promise<Cluster> {
-    const { loadAccess } = await import("../kubeconfig/mod.ts");
     return new Cluster({ ...options, access: await loadAccess(options) });
   }
 
-  /** The pod called `name`, whether it exists or not. */
+  /**
+   * The pod called `name`, whether it exists or not.
+   *
+   * @throws {TargetError} If no pod, or no namespace, can have such a name: `..`, `a/b`, none at all.
+   */
   pod(name: string, options: { readonly namespace?: string } = {}): Pod {
     return new Pod(this.#podConnection(), name, options.namespace ?? this.namespace);
   }
 
-  /** The objects of an API resource, to read, watch and write them. */
+  /**
+   * The objects of an API resource, to read, watch and write them.
+   *
+   * @throws {TargetError} If a part of `id` is nothing that a path can have.
+   */
   resource<T extends KubernetesObject>(id: ResourceId): Resource<T> {
     return new Resource<T>((path, options) => this.request(path, options), id);
   }
@@ -145,13 +181,14 @@ export class Cluster implements AsyncDisposable {
    * `svc/NAME`, `sts/NAME`, `rs/NAME`, `rc/NAME`, `ds/NAME`, `job/NAME`, of whose pods it takes
    * the best. It waits for a first pod to appear.
    *
-   * @throws {TargetError} If the target has no pods, or none in time.
+   * @throws {TargetError} If the target has no pods, or none in time, or is nothing that can be there.
+   * @throws {RangeError} If `timeout` is no time.
    * @throws {ApiError} If the server refuses to show it.
    */
-  resolvePod(target: string, options: Partial<ResolvePodOptions> = {}): Promise<PodObject> {
+  async resolvePod(target: string, options: Partial<ResolvePodOptions> = {}): Promise<PodObject> {
     const { namespace = this.namespace, timeout } = options;
-    const limit = timeout !== undefined && { timeout: Math.min(timeout, MAX_DELAY) };
-    return resolvePod(this, target, { ...options, ...limit, namespace });
+    const limit = timeout !== undefined && { timeout: Math.min(checkDuration("timeout", timeout), MAX_DELAY) };
+    return await resolvePod(this, target, { ...options, ...limit, namespace });
   }
 
   /**
@@ -180,20 +217,22 @@ export class Cluster implements AsyncDisposable {
   /**
    * GETs JSON from `path` below the server's URL.
    *
-   * @throws {ApiError} If the server answers with an error.
+   * @throws {ApiError} If the server answers with an error, or with what is not JSON.
+   * @throws {HttpBreakError} If the connection breaks.
    */
   async get<T>(path: string, options: RequestOptions & { readonly accept?: string } = {}): Promise<T> {
     const accept: [string, string] = ["Accept", options.accept ?? "application/json"];
     const response = await this.request(path, { ...options, headers: [accept, ...(options.headers ?? [])] });
     if (!response.ok) throw await ApiError.from(response, options);
-    return await response.json() as T;
+    return await readJson(response, options.method ?? "GET", path);
   }
 
   /** Sends a request to `path` below the server's URL; resolves with the answer whatever its status. */
   async request(path: string, options: RequestOptions = {}): Promise<Response> {
     const { method = "GET", query, body, signal } = options;
     const target = query?.size ? `${path}?${query}` : path;
-    const headers = [...await this.#headers(signal), ...(options.headers ?? [])];
+    const credentials = await this.#credentials.headers(signal ? { signal } : {});
+    const headers = [...this.#headers(credentials), ...(options.headers ?? [])];
     const started = performance.now();
     let response: Response | undefined;
     try {
@@ -208,12 +247,13 @@ export class Cluster implements AsyncDisposable {
     } finally {
       this.#report(method, target, headers, started, response?.status ?? 0, response?.headers);
     }
-    if (response.status === 401) this.#credentials.invalidate();
+    if (response.status === 401) this.#credentials.invalidate(credentials);
     return response;
   }
 
-  /** Closes idle connections. Sessions under way go on. */
+  /** Closes idle connections. Requests and sessions under way go on, and their connections end with them. */
   close(): void {
+    this.#closed = true;
     this.#transport?.then((transport) => transport.close()).catch(() => {}); // What failed to open needs no close.
   }
 
@@ -234,13 +274,16 @@ export class Cluster implements AsyncDisposable {
   }
 
   #connect(): Promise<Transport> {
-    return this.#transport ??= this.#makeTransport();
+    return this.#transport ??= this.#makeTransport().then((transport) => {
+      if (this.#closed) transport.close(); // Meanwhile: it is to keep nothing.
+      return transport;
+    });
   }
 
-  async #headers(signal: AbortSignal | undefined): Promise<Array<readonly [string, string]>> {
+  #headers(credentials: HeaderFields): Array<readonly [string, string]> {
     return [
       ["User-Agent", this.#options.userAgent ?? `podwire/${VERSION}`],
-      ...await this.#credentials.headers(signal ? { signal } : {}),
+      ...credentials,
       ...(this.#options.headers ?? []),
     ];
   }
@@ -252,7 +295,7 @@ export class Cluster implements AsyncDisposable {
   }
 
   #openSpdy(path: string, options: UpgradeOptions): Promise<SpdyUpgrade> {
-    return this.#upgrade("POST", path, options, "X-Stream-Protocol-Version", (transport, request) => {
+    return this.#upgrade("POST", path, options, PROTOCOL_HEADER, (transport, request) => {
       return transport.openSpdy(request);
     });
   }
@@ -265,7 +308,8 @@ export class Cluster implements AsyncDisposable {
     protocolHeader: string,
     open: (transport: Transport, request: WebSocketRequest | SpdyRequest) => Promise<T>,
   ): Promise<T> {
-    const headers = await this.#headers(signal);
+    const credentials = await this.#credentials.headers(signal ? { signal } : {});
+    const headers = this.#headers(credentials);
     const started = performance.now();
     let status = 0;
     const answered = new Headers();
@@ -283,7 +327,7 @@ export class Cluster implements AsyncDisposable {
     } catch (error) {
       if (error instanceof UpgradeError) {
         status = error.code;
-        if (status === 401) this.#credentials.invalidate();
+        if (status === 401) this.#credentials.invalidate(credentials);
       }
       throw error;
     } finally {
@@ -299,51 +343,32 @@ export class Cluster implements AsyncDisposable {
     status: number,
     responseHeaders = new Headers(),
   ): void {
-    this.#options.onRequest?.({
+    const event: RequestEvent = {
       method,
       url: this.server.origin + maskPath(this.server.pathname.replace(/\/$/, "") + path),
       requestHeaders: headers.map(([name, value]) => [name, maskSecret(name, value)]),
       status,
       responseHeaders,
       milliseconds: Math.round(performance.now() - started),
-    });
+    };
+    tell(this.#options.onRequest, event);
   }
 }
 
-function accessOf(options: ClusterOptions): ClusterAccess {
-  return {
-    server: new URL(options.server),
-    namespace: options.namespace ?? "default",
-    tls: {},
-    credentials: new TokenCredentials(options.token),
-  };
-}
-
-/** A token that never changes, or none. */
-class TokenCredentials implements Credentials {
-  readonly #token: string | undefined;
-
-  constructor(token: string | undefined) {
-    this.#token = token;
-  }
-
-  headers(): Promise<Array<[string, string]>> {
-    return Promise.resolve(this.#token === undefined ? [] : [["Authorization", `Bearer ${this.#token}`]]);
-  }
-
-  clientCertificate(): Promise<undefined> {
-    return Promise.resolve(undefined);
-  }
-
-  invalidate(): void {}
+function accessOf({ server: text, namespace = "default", token }: ClusterOptions): ClusterAccess {
+  const server = serverUrl(String(text));
+  const sources: CredentialSource[] = [];
+  if (token !== undefined) sources.push({ authorization: () => Promise.resolve(`Bearer ${token}`) });
+  const user = takeUser(server);
+  if (user) sources.push(user);
+  return { server, namespace, tls: {}, credentials: new CombinedCredentials(sources, []) };
 }
 
 /** Sockets where the runtime has them, else what a browser has. */
 async function makeTransport(access: ClusterAccess, options: ClientOptions): Promise<Transport> {
   const { transport, dialer, timeout } = options;
   if (transport) return transport;
-  const process = (globalThis as { process?: { versions?: { node?: string } } }).process;
-  if (dialer || "Deno" in globalThis || process?.versions?.node) {
+  if (dialer || hasSockets()) {
     const { SocketTransport } = await import("./socket_transport.ts");
     const limits = timeout === undefined ? {} : { timeout };
     return dialer ? new SocketTransport(access.server, dialer, limits) : SocketTransport.create(access, limits);

@@ -3,13 +3,19 @@
  *
  * @module
  */
-import { MAX_DELAY, PodwireError } from "../bytes/mod.ts";
+import { checkDuration, messageOf, PodwireError, withDeadline } from "../bytes/mod.ts";
+import { BEARER_PROTOCOL } from "../channels/mod.ts";
+import { bareHost, DialError, formatAddress, HttpBreakError } from "../dial/mod.ts";
 import { type MessageSocket, openPlatformWebSocket } from "../websocket/mod.ts";
 import { UpgradeError } from "./errors.ts";
-import type { ApiRequest, SpdyRequest, SpdyUpgrade, Transport, WebSocketRequest } from "./transport.ts";
-
-/** The subprotocol that carries a token where headers cannot (apiserver `authentication/request/websocket`). */
-const BEARER_PREFIX = "base64url.bearer.authorization.k8s.io.";
+import {
+  type ApiRequest,
+  type SpdyRequest,
+  type SpdyUpgrade,
+  splitTarget,
+  type Transport,
+  type WebSocketRequest,
+} from "./transport.ts";
 
 /** Options of a {@linkcode PlatformTransport}. */
 export interface PlatformTransportOptions {
@@ -29,30 +35,51 @@ export class PlatformTransport implements Transport {
   readonly #server: URL;
   readonly #timeout: number;
 
-  /** A transport to the API server at `server`. */
+  /**
+   * A transport to the API server at `server`.
+   *
+   * @throws {RangeError} If `timeout` is no time.
+   */
   constructor(server: URL, { timeout = 60_000 }: PlatformTransportOptions = {}) {
     this.#server = server;
-    this.#timeout = timeout;
+    this.#timeout = checkDuration("timeout", timeout);
   }
 
-  /** Sends a request with `fetch`. */
+  /**
+   * Sends a request with `fetch`.
+   *
+   * @throws {DialError} If there is no answer at all; a platform does not tell why, or at which hop.
+   * @throws {HttpBreakError} If there is none in time.
+   */
   async request(request: ApiRequest): Promise<Response> {
     const { method, headers } = request;
     const body = request.body ? new Uint8Array(request.body) : null;
     const pairs = headers.map(([name, value]): [string, string] => [name, value]);
-    return await this.#inTime(method, request, (signal) => {
-      return fetch(this.#url(request.path), { method, headers: pairs, body, signal, redirect: "manual" });
+    return await this.#inTime(method, request, async (signal) => {
+      const init = { method, headers: pairs, body, signal, redirect: "manual" } as const;
+      const asked = new Request(this.#url(request.path), init); // What cannot be sent as it is throws here.
+      try {
+        return await fetch(asked);
+      } catch (cause) {
+        signal.throwIfAborted();
+        throw this.#unreachable(cause);
+      }
     });
   }
 
-  /** Opens a WebSocket with the platform's own `WebSocketStream` or `WebSocket`. */
+  /**
+   * Opens a WebSocket with the platform's own `WebSocketStream` or `WebSocket`.
+   *
+   * @throws {UpgradeError} If it is refused, or the server cannot be reached: a platform does not tell one from the other.
+   * @throws {HttpBreakError} If there is no answer in time.
+   */
   async openWebSocket(request: WebSocketRequest): Promise<MessageSocket> {
     const url = this.#url(request.path);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const protocols = [...request.protocols];
     for (const [name, value] of request.headers) {
       const token = name.toLowerCase() === "authorization" ? /^Bearer (.+)$/i.exec(value)?.[1] : undefined;
-      if (token !== undefined) protocols.push(BEARER_PREFIX + base64url(token));
+      if (token !== undefined) protocols.push(BEARER_PROTOCOL + base64url(token));
       else if (!IMPLIED_HEADERS.has(name.toLowerCase())) {
         throw new PodwireError(`a browser's WebSocket cannot send the header ${name}`);
       }
@@ -61,7 +88,7 @@ export class PlatformTransport implements Transport {
       return await this.#inTime("GET", request, (signal) => openPlatformWebSocket(url, protocols, { signal }));
     } catch (cause) {
       request.signal?.throwIfAborted();
-      if (cause instanceof LateError) throw cause;
+      if (cause instanceof HttpBreakError) throw cause; // It was late.
       throw new UpgradeError({ code: 0, statusText: "", body: "", resource: request.resource, wire: "websocket" }, {
         cause,
       });
@@ -82,29 +109,30 @@ export class PlatformTransport implements Transport {
     { path, signal }: Pick<ApiRequest, "path" | "signal">,
     ask: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
-    const late = new AbortController();
-    const timer = setTimeout(() => {
-      late.abort(new LateError(`no answer to ${method} ${path.replace(/\?.*/, "")} within ${this.#timeout} ms`));
-    }, Math.min(this.#timeout, MAX_DELAY));
-    try {
-      return await ask(signal ? AbortSignal.any([signal, late.signal]) : late.signal);
-    } finally {
-      clearTimeout(timer);
-    }
+    const timeout = this.#timeout;
+    const late = () => new HttpBreakError(`no answer to ${method} ${path.replace(/\?.*/, "")} within ${timeout} ms`);
+    return await withDeadline(timeout, late, signal, ask);
+  }
+
+  #unreachable(cause: unknown): DialError {
+    const { protocol, port } = this.#server;
+    const address = formatAddress({
+      hostname: bareHost(this.#server),
+      port: Number(port) || (protocol === "https:" ? 443 : 80),
+    });
+    const message =
+      `cannot reach ${address}: ${messageOf(cause)}; a browser does not tell why: is the server running, ` +
+      "is its certificate trusted, and does it let this page's origin in?";
+    return new DialError(message, { hop: "tcp", address, cause });
   }
 
   #url(path: string): URL {
     const url = new URL(this.#server);
-    const [pathname = "", query = ""] = path.split("?", 2);
+    const [pathname, query] = splitTarget(path);
     url.pathname = url.pathname.replace(/\/$/, "") + pathname;
     url.search = query;
     return url;
   }
-}
-
-/** There was no answer in time. */
-class LateError extends PodwireError {
-  override name = "LateError";
 }
 
 /** Headers that the platform sends by itself or that a WebSocket can do without. */

@@ -4,9 +4,13 @@
  * @module
  */
 import { readEnvironment } from "../bytes/mod.ts";
+import { PING, PROTOCOL_HEADER } from "../channels/mod.ts";
 import {
+  bareHost,
+  type ClientCertificate,
   createDialer,
   type Dialer,
+  type DialerOptions,
   type Endpoint,
   HttpConnection,
   type HttpRequest,
@@ -52,8 +56,9 @@ export class SocketTransport implements Transport {
   readonly #endpoint: Endpoint;
   readonly #dialer: Dialer;
   readonly #options: SocketTransportOptions;
-  /** With when a request was last sent on each, as `performance.now()`. */
-  readonly #connections = new Map<HttpConnection, number>();
+  #identity: Identity | undefined;
+  readonly #connections = new Map<HttpConnection, Use>();
+  #closed = false;
 
   /** A transport to the API server at `server`, over what `dialer` opens. */
   constructor(server: URL, dialer: Dialer, options: SocketTransportOptions = {}) {
@@ -62,7 +67,7 @@ export class SocketTransport implements Transport {
     this.#options = options;
     const tls = server.protocol === "https:";
     this.#endpoint = {
-      hostname: server.hostname.replace(/^\[|\]$/g, ""),
+      hostname: bareHost(server),
       port: Number(server.port) || (tls ? 443 : 80),
       tls,
     };
@@ -70,21 +75,30 @@ export class SocketTransport implements Transport {
 
   /** A transport that goes the way that `access` describes. */
   static create(access: ClusterAccess, options: SocketTransportOptions = {}): SocketTransport {
-    return new SocketTransport(
-      access.server,
-      createDialer({
-        tls: access.tls,
-        clientCertificate: (options) => access.credentials.clientCertificate(options),
-        env: readEnvironment,
-        ...options,
-        ...(access.unixSocket !== undefined && { unixSocket: access.unixSocket }),
-        ...(access.proxy && { proxy: access.proxy }),
-      }),
-      options,
-    );
+    const { server, credentials } = access;
+    const way: DialerOptions = {
+      tls: access.tls,
+      env: readEnvironment,
+      ...options,
+      ...(access.unixSocket !== undefined && { unixSocket: access.unixSocket }),
+      ...(access.proxy && { proxy: access.proxy }),
+    };
+    const transport = new SocketTransport(server, createDialer(way), options);
+    if (!transport.#endpoint.tls) return transport;
+    transport.#identity = {
+      certificate: (signal) => credentials.clientCertificate(signal ? { signal } : {}),
+      dialer: (certificate) => createDialer({ ...way, clientCertificate: () => Promise.resolve(certificate) }),
+    };
+    return transport;
   }
 
-  /** Sends a request; a GET is sent again if the connection turns out to have been closed while it was idle. */
+  /**
+   * Sends a request; a GET is sent again if the connection turns out to have been closed while it was idle.
+   *
+   * @throws {DialError} If the server cannot be reached.
+   * @throws {HttpError} If it does not answer as it must, or the connection breaks.
+   * @throws The signal's reason.
+   */
   async request(request: ApiRequest): Promise<Response> {
     const limit = !isLongRunning(request.path) && { bodyTimeout: this.#options.timeout ?? 60_000 };
     return toResponse(await this.exchange({ ...request, ...limit }));
@@ -101,19 +115,20 @@ export class SocketTransport implements Transport {
     };
     const message = this.#message(request);
     const repeatable = request.method === "GET" && request.body === undefined;
-    const idle = this.#takeIdle(repeatable ? Infinity : FRESH);
+    const certificate = await this.#certificate(signal);
+    const idle = this.#takeIdle(certificate, { repeatable });
     if (idle) {
       try {
-        return await idle.request(message, options);
+        return this.#answered(idle, certificate, await idle.request(message, options));
       } catch (error) {
         if (!repeatable || !idle.endedUnanswered) throw error;
       }
     }
-    const connection = await this.#open(signal);
+    const connection = await this.#open(certificate, signal);
     const answer = connection.request(message, options);
     // Only now that it is busy: no other request must find it idle.
-    this.#connections.set(connection, performance.now());
-    return await answer;
+    this.#keep(connection, certificate);
+    return this.#answered(connection, certificate, await answer);
   }
 
   /**
@@ -122,11 +137,17 @@ export class SocketTransport implements Transport {
    */
   async negotiate(request: ForwardedRequest): Promise<Upgraded | HttpResponse> {
     const { signal } = request;
-    const connection = this.#takeIdle(FRESH) ?? await this.#open(signal);
+    const certificate = await this.#certificate(signal);
+    const connection = this.#takeIdle(certificate) ?? await this.#open(certificate, signal);
     this.#connections.delete(connection); // From here on it belongs to the stream.
-    const answer = await connection.negotiate(this.#message(request), { ...this.#options, ...(signal && { signal }) });
-    if ("body" in answer) this.#connections.set(connection, performance.now()); // No stream: it is ours until its body ends.
-    return answer;
+    const options = { ...this.#options, ...(signal && { signal }) };
+    try {
+      const answer = await connection.negotiate(this.#message(request), options);
+      return "body" in answer ? this.#answered(connection, certificate, answer) : answer;
+    } catch (error) {
+      connection.close(); // It may not have come to be used.
+      throw error;
+    }
   }
 
   /** Opens a WebSocket, on an idle connection if there is one. */
@@ -154,16 +175,10 @@ export class SocketTransport implements Transport {
     throw refused(request, "spdy", `invalid protocol, expected one of [${offered}], got ${JSON.stringify(protocol)}`);
   }
 
-  /** Closes idle connections: the next request shakes hands anew. */
-  closeIdle(): void {
-    for (const connection of this.#connections.keys()) {
-      if (connection.reusable) this.#drop(connection);
-    }
-  }
-
-  /** Closes idle connections, and those whose answer nobody has read to the end. */
+  /** Closes idle connections, and the others once their answer has been read; what is sent from now on leaves none behind. */
   close(): void {
-    for (const connection of this.#connections.keys()) connection.close();
+    this.#closed = true;
+    for (const connection of this.#connections.keys()) connection.retire();
     this.#connections.clear();
   }
 
@@ -174,8 +189,9 @@ export class SocketTransport implements Transport {
     wire: Refusal["wire"],
   ): Promise<Upgraded> {
     const { path, resource, signal } = request;
+    const certificate = await this.#certificate(signal);
     // A command must not be sent twice: only a connection that no server has grown tired of yet will do.
-    const connection = this.#takeIdle(FRESH) ?? await this.#open(signal);
+    const connection = this.#takeIdle(certificate) ?? await this.#open(certificate, signal);
     this.#connections.delete(connection); // From here on it belongs to the stream.
     try {
       const options = { ...this.#options, ...(signal && { signal }) };
@@ -184,25 +200,74 @@ export class SocketTransport implements Transport {
       connection.close();
       if (!(cause instanceof UpgradeRefusedError)) throw cause;
       const { status: code, statusText, body } = cause;
+      if (code === 401) this.#dropIdle(certificate);
       if (code === 101) throw refused(request, wire, cause.message, cause);
       throw new UpgradeError({ code, statusText, body, resource, wire }, { cause });
     }
   }
 
-  #takeIdle(maxAge = Infinity): HttpConnection | undefined {
+  /**
+   * The client's certificate as it is now. While an idle connection has one, a failure to get at it changes nothing yet, as in
+   * client-go (`transport/cert_rotation.go`): files that are being replaced may be half there.
+   */
+  async #certificate(signal: AbortSignal | undefined): Promise<ClientCertificate | undefined> {
+    try {
+      return await this.#identity?.certificate(signal);
+    } catch (error) {
+      signal?.throwIfAborted();
+      for (const [connection, { certificate }] of this.#connections) if (connection.reusable) return certificate;
+      throw error;
+    }
+  }
+
+  /**
+   * An idle connection that shows `certificate`; those that show another one are closed. For what cannot be sent twice one that
+   * has been idle for long will not do.
+   */
+  #takeIdle(certificate: ClientCertificate | undefined, { repeatable = false } = {}): HttpConnection | undefined {
     const now = performance.now();
-    for (const [connection, used] of this.#connections) {
+    for (const [connection, use] of this.#connections) {
+      const idleFor = now - use.last;
       if (connection.closed) this.#connections.delete(connection);
-      else if (connection.reusable && now - used > FORGOTTEN) this.#drop(connection);
-      if (!connection.reusable || now - used > maxAge) continue;
-      this.#connections.set(connection, now);
+      else if (connection.reusable && (idleFor > FORGOTTEN || use.certificate?.cert !== certificate?.cert)) {
+        this.#drop(connection);
+      }
+      if (!connection.reusable || !repeatable && idleFor > (connection.watched ? FRESH : FRESH_UNWATCHED)) continue;
+      use.last = now;
       return connection;
     }
     return undefined;
   }
 
-  async #open(signal: AbortSignal | undefined): Promise<HttpConnection> {
-    return new HttpConnection(await this.#dialer(this.#endpoint, signal ? { signal } : {}));
+  async #open(certificate: ClientCertificate | undefined, signal: AbortSignal | undefined): Promise<HttpConnection> {
+    const dial = this.#identity ? this.#identity.dialer(certificate) : this.#dialer;
+    return new HttpConnection(await dial(this.#endpoint, signal ? { signal } : {}));
+  }
+
+  /** Keeps a busy connection for later, unless there is no later. */
+  #keep(connection: HttpConnection, certificate: ClientCertificate | undefined): void {
+    if (this.#closed) connection.retire();
+    else this.#connections.set(connection, { last: performance.now(), certificate });
+  }
+
+  /** Passes on the answer. After a 401 a new certificate takes a new handshake, and the old one no longer serves. */
+  #answered(
+    connection: HttpConnection,
+    certificate: ClientCertificate | undefined,
+    answer: HttpResponse,
+  ): HttpResponse {
+    if (answer.status === 401) {
+      this.#connections.delete(connection);
+      connection.retire();
+      this.#dropIdle(certificate);
+    }
+    return answer;
+  }
+
+  #dropIdle(certificate: ClientCertificate | undefined): void {
+    for (const [connection, use] of this.#connections) {
+      if (connection.reusable && use.certificate?.cert === certificate?.cert) this.#drop(connection);
+    }
   }
 
   #drop(connection: HttpConnection): void {
@@ -220,17 +285,28 @@ export class SocketTransport implements Transport {
   }
 }
 
-/** So long after its last request an idle connection is surely still open, in milliseconds. */
+/** A connection, for the next request. */
+interface Use {
+  /** When a request was last sent on it, as `performance.now()`. */
+  last: number;
+  /** What it shows of the client. */
+  readonly certificate: ClientCertificate | undefined;
+}
+
+/** What new connections show of the client. */
+interface Identity {
+  certificate(signal: AbortSignal | undefined): Promise<ClientCertificate | undefined>;
+  dialer(certificate: ClientCertificate | undefined): Dialer;
+}
+
+/** So long after its last request an idle connection whose end would be noticed is surely still open, in milliseconds. */
 const FRESH = 5_000;
+
+/** The same, where nobody would notice. */
+const FRESH_UNWATCHED = 1_000;
 
 /** So long after its last request nobody waits for an idle connection, as in Go's client, in milliseconds. */
 const FORGOTTEN = 90_000;
-
-/** As client-go's heartbeat (`tools/remotecommand/websocket.go`), in milliseconds. */
-const PING = { interval: 5_000, timeout: 60_000 };
-
-/** Each protocol is offered in a line of its own (`k8s.io/streaming/pkg/httpstream/httpstream.go`). */
-const PROTOCOL_HEADER = "X-Stream-Protocol-Version";
 
 /** The header fields in the order of Go's client, as they come from kubectl. */
 function spdyHeaders({ headers, protocols }: SpdyRequest): ApiRequest["headers"] {

@@ -80,8 +80,14 @@ export interface Transport {
    */
   openSpdy(request: SpdyRequest): Promise<SpdyUpgrade>;
 
-  /** Closes idle connections; what is under way goes on. */
+  /** Closes idle connections, and the others when what is under way on them has ended. */
   close(): void;
+}
+
+/** A request's path and its query, which may have a `?` of its own. */
+export function splitTarget(path: string): [pathname: string, query: string] {
+  const mark = path.indexOf("?");
+  return mark < 0 ? [path, ""] : [path.slice(0, mark), path.slice(mark + 1)];
 }
 
 /**
@@ -89,7 +95,7 @@ export interface Transport {
  * proxy (apiserver `pkg/server/filters/longrunning.go`, as kube-apiserver sets it up).
  */
 export function isLongRunning(path: string): boolean {
-  const [pathname = "", query = ""] = path.split("?", 2);
+  const [pathname, query] = splitTarget(path);
   const watch = new URLSearchParams(query).get("watch");
   return watch !== null && !/^(false|0)$/i.test(watch) || /\/(pods\/[^/]+\/log$|proxy(\/|$))/.test(pathname);
 }

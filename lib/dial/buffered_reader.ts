@@ -24,6 +24,8 @@ export class BufferedReader {
   #start = 0;
   #end = 0;
   #received = 0;
+  /** A read that nobody has asked for yet. */
+  #ahead: Promise<boolean> | undefined;
 
   /** A reader of `duplex`. */
   constructor(duplex: Duplex) {
@@ -72,12 +74,27 @@ export class BufferedReader {
     return piece;
   }
 
-  /** The duplex from here on: what has been read and not been taken comes first. */
+  /**
+   * Reads on while nothing is left to take and nobody asks; who asks next gets what comes. Resolves with whether anything has.
+   *
+   * @throws What the duplex's read rejects with.
+   */
+  ahead(): Promise<boolean> {
+    return this.#ahead ??= this.#read();
+  }
+
+  /** The duplex from here on: what has been read and not been taken comes first. Not while a read {@linkcode ahead} waits. */
   unread(): Duplex {
     return this.size === 0 ? this.#duplex : withPrefix(this.#buffer.slice(this.#start, this.#end), this.#duplex);
   }
 
-  async #fill(): Promise<boolean> {
+  #fill(): Promise<boolean> {
+    const filled = this.#ahead ?? this.#read();
+    this.#ahead = undefined;
+    return filled;
+  }
+
+  async #read(): Promise<boolean> {
     this.#start = this.#end = 0;
     const n = await this.#duplex.read(this.#buffer);
     if (n === null) return false;

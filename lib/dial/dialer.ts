@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { type Duplex, MAX_DELAY } from "../bytes/mod.ts";
+import { type Duplex, withDeadline } from "../bytes/mod.ts";
 import { DialError } from "./errors.ts";
 import { bareHost, type GetEnv, proxyFor, proxyPort, throughProxy } from "./proxy.ts";
 import { connectSocket, formatAddress, type SocketAddress } from "./sockets.ts";
-import { connectTls, shakeHands, startTls } from "./tls.ts";
+import { connectTls, isOwnAuthority, shakeHands, startTls } from "./tls.ts";
 import type { ClientCertificate, Dialer, Endpoint, TlsOptions } from "./types.ts";
 
 /** The ways of a dialer. */
@@ -59,9 +59,18 @@ class Dial {
   }
 
   async run(): Promise<Duplex> {
+    const tls = await this.#tls();
+    try {
+      return await this.#open(tls);
+    } catch (error) {
+      if (!isOwnAuthority(error)) throw error;
+      return await this.#open({ ...tls, onlyCaCerts: true }); // By node:tls, which takes it.
+    }
+  }
+
+  async #open(tls: TlsOptions): Promise<Duplex> {
     const { unixSocket, env } = this.#options;
     const endpoint = this.#endpoint;
-    const tls = await this.#tls();
     if (unixSocket !== undefined) {
       const duplex = await this.#connect("unix", { path: unixSocket });
       return endpoint.tls ? await this.#startTls(duplex, endpoint, tls) : duplex;
@@ -85,13 +94,22 @@ class Dial {
     if (!certificate) return tls;
     // Deno's node:tls goes on without a certificate that it cannot read.
     if (!/-----BEGIN [A-Z ]*CERTIFICATE-----/.test(certificate.cert)) throw this.#noPem("certificate");
-    if (!/-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(certificate.key)) throw this.#noPem("key");
+    const key = /-----BEGIN ([A-Z ]*)PRIVATE KEY-----\s*(Proc-Type: *4, *ENCRYPTED)?/.exec(certificate.key);
+    if (!key) throw this.#noPem("key");
+    if (key[1] === "ENCRYPTED " || key[2] !== undefined) {
+      // kubectl cannot ask for a password either; it says no more than that parsing failed.
+      throw this.#unusable("the client's key is encrypted; decrypt it (openssl pkey -in KEY -out FILE) and use that");
+    }
     return { ...tls, clientCertificate: certificate };
   }
 
   #noPem(what: "certificate" | "key"): DialError {
+    return this.#unusable(`the client's ${what} is not PEM`);
+  }
+
+  #unusable(why: string): DialError {
     const address = formatAddress(this.#endpoint);
-    return new DialError(`no TLS with ${address}: the client's ${what} is not PEM`, { hop: "tls", address });
+    return new DialError(`no TLS with ${address}: ${why}`, { hop: "tls", address });
   }
 
   async #throughProxy(proxy: URL, tls: TlsOptions): Promise<Duplex> {
@@ -128,19 +146,13 @@ class Dial {
     step: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     const { timeout = hop === "tls" ? 10_000 : 30_000 } = this.#options;
-    const deadline = new AbortController();
-    const timer = setTimeout(() => {
+    const late = () => {
       const where = formatAddress(address);
       const what =
         { tcp: "connect to", unix: "connect to", proxy: "get through the proxy", tls: "finish TLS with" }[hop];
-      deadline.abort(
-        new DialError(`could not ${what} ${where} within ${timeout} ms`, { hop, address: where, code: "ETIMEDOUT" }),
-      );
-    }, Math.min(timeout, MAX_DELAY));
-    try {
-      return await step(this.#signal ? AbortSignal.any([this.#signal, deadline.signal]) : deadline.signal);
-    } finally {
-      clearTimeout(timer);
-    }
+      const message = `could not ${what} ${where} within ${timeout} ms`;
+      return new DialError(message, { hop, address: where, code: "ETIMEDOUT" });
+    };
+    return await withDeadline(timeout, late, this.#signal, step);
   }
 }

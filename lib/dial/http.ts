@@ -9,6 +9,7 @@ import { LAST_CHUNK, toChunk } from "./chunk.ts";
 import { HttpBreakError, HttpError, UpgradeRefusedError } from "./errors.ts";
 import { bodyReader } from "./http_body.ts";
 import { encodeRequest, type HttpRequest, isChunked, MAX_HEAD, readHead, type ResponseHead } from "./http_head.ts";
+import { codeOf, reasonOf } from "./sockets.ts";
 
 /** A response. */
 export interface HttpResponse extends ResponseHead {
@@ -58,6 +59,7 @@ export class HttpConnection {
   /** Whether some of a body in pieces has not been sent, and perhaps never will. */
   #sending = false;
   #endedUnanswered = false;
+  #retired = false;
 
   /** A connection over `duplex`, which it owns from now on. */
   constructor(duplex: Duplex) {
@@ -72,7 +74,12 @@ export class HttpConnection {
 
   /** Whether another request may be sent: the last response has been read to its end and the server keeps the connection. */
   get reusable(): boolean {
-    return this.#state === "idle";
+    return this.#state === "idle" && this.#reader.size === 0; // Bytes that are there already answer nothing.
+  }
+
+  /** Whether it is noticed at once that the server closes the idle connection. */
+  get watched(): boolean {
+    return this.#duplex.setIdle !== undefined;
   }
 
   /**
@@ -86,9 +93,9 @@ export class HttpConnection {
   /**
    * Sends a request and reads the head of the response.
    *
-   * @throws {HttpError} If the answer is malformed, too late, or ends early.
+   * @throws {HttpError} If the answer is malformed, too late, or ends early; what broke the connection is its `cause`.
    * @throws {TypeError} If the request cannot be sent as it is.
-   * @throws The signal's reason; or what broke the connection.
+   * @throws The signal's reason; or what the body in pieces failed with.
    */
   request(request: HttpRequest, options: HttpOptions = {}): Promise<HttpResponse> {
     return this.#exchange(request, options, ({ head, keepAlive }, watch) => {
@@ -146,6 +153,12 @@ export class HttpConnection {
     this.#duplex.close();
   }
 
+  /** Closes the connection as soon as it is idle: now, or when the answer under way has been read to its end. */
+  retire(): void {
+    this.#retired = true;
+    if (this.#state === "idle") this.close();
+  }
+
   /** Sends a request, reads the head of the answer, and drops the connection if `use` of it fails. */
   async #exchange<T>(
     request: HttpRequest,
@@ -156,6 +169,7 @@ export class HttpConnection {
     const bytes = encodeRequest(request);
     options.signal?.throwIfAborted();
     this.#state = "busy";
+    this.#duplex.setIdle?.(false);
     const watch = new Watch(() => this.close(), `${request.method} ${pathOf(request)}`, options);
     this.#watch = watch;
     const received = this.#reader.received;
@@ -173,6 +187,19 @@ export class HttpConnection {
       this.close();
       throw error instanceof UpgradeRefusedError ? error : watch.reason(error);
     }
+  }
+
+  /** Keeps the connection for the next request, and reads on meanwhile: the server may close it, and must not send anything. */
+  async #rest(): Promise<void> {
+    this.#state = "idle";
+    if (!this.#duplex.setIdle) return;
+    this.#duplex.setIdle(true);
+    try {
+      await this.#reader.ahead();
+    } catch {
+      // An end like any other; a request that has come meanwhile is told by its own read.
+    }
+    if (this.#state === "idle") this.close();
   }
 
   /** Sends a body in pieces, while the answer is awaited: it may come early. */
@@ -227,7 +254,7 @@ export class HttpConnection {
       watch.release();
       // Bytes after the end belong to no request: whoever sent them cannot be followed any further.
       const clean = body.delimited && this.#reader.size === 0 && !this.#sending;
-      if (keepAlive && clean && this.#state === "busy") this.#state = "idle";
+      if (keepAlive && clean && !this.#retired && this.#state === "busy") void this.#rest();
       else this.close();
     };
     if (body.empty) end();
@@ -332,7 +359,12 @@ class Watch {
   /** Why the connection really broke. */
   reason(error: unknown): unknown {
     if (this.#signal?.aborted) return this.#signal.reason;
-    return this.#failure ? this.#failure.reason : error;
+    if (this.#failure) return this.#failure.reason;
+    if (error instanceof HttpError) return error;
+    const why = reasonOf(error, codeOf(error));
+    return new HttpBreakError(`the connection broke before the answer to ${this.#what} was whole: ${why}`, {
+      cause: error,
+    });
   }
 }
 

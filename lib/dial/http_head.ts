@@ -6,6 +6,7 @@
 import { concat, hasToken } from "../bytes/mod.ts";
 import type { Budget, BufferedReader } from "./buffered_reader.ts";
 import { HttpBreakError, HttpError } from "./errors.ts";
+import { type HeaderFields, isToken } from "./header_fields.ts";
 
 /** A request. Header fields go out in the given order and spelling; names may repeat. */
 export interface HttpRequest {
@@ -14,7 +15,7 @@ export interface HttpRequest {
   /** The request target: a path and a query, or for CONNECT `host:port`. */
   readonly target: string;
   /** The header fields, `Host` among them. */
-  readonly headers: ReadonlyArray<readonly [name: string, value: string]>;
+  readonly headers: HeaderFields;
   /**
    * The body. The `Content-Length` of bytes is added; pieces are sent in chunks unless the header fields have their
    * `Content-Length`.
@@ -31,13 +32,11 @@ export interface ResponseHead {
   /** The header fields. */
   readonly headers: Headers;
   /** The same as they came: in order, spelled as they were, names that repeat apart. */
-  readonly lines: ReadonlyArray<readonly [name: string, value: string]>;
+  readonly lines: HeaderFields;
 }
 
 /** More than this in the heads of one answer, in bytes, is refused. */
 export const MAX_HEAD = 64 * 1024;
-
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
 /**
  * A request as it goes out, but for a body in pieces.
@@ -46,13 +45,13 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
  */
 export function encodeRequest(request: HttpRequest): Uint8Array {
   const { method, target, headers, body } = request;
-  if (!TOKEN.test(method)) throw new TypeError(`Cannot send a request with method ${JSON.stringify(method)}`);
+  if (!isToken(method)) throw new TypeError(`Cannot send a request with method ${JSON.stringify(method)}`);
   if (!/^[\x21-\x7e]+$/.test(target)) {
     throw new TypeError("Cannot send a request target that is empty or has other than visible ASCII in it");
   }
   let head = `${method} ${target} HTTP/1.1\r\n`;
   for (const [name, value] of headers) {
-    if (!TOKEN.test(name)) throw new TypeError(`Cannot send a header called ${JSON.stringify(name)}`);
+    if (!isToken(name)) throw new TypeError(`Cannot send a header called ${JSON.stringify(name)}`);
     if (["\0", "\r", "\n"].some((c) => value.includes(c))) {
       throw new TypeError(`Cannot send the header ${name}: its value has a line break or NUL in it`);
     }
@@ -65,6 +64,25 @@ export function encodeRequest(request: HttpRequest): Uint8Array {
   else if (isChunked(request)) head += "Transfer-Encoding: chunked\r\n";
   const bytes = new TextEncoder().encode(`${head}\r\n`);
   return body instanceof Uint8Array ? concat([bytes, body]) : bytes;
+}
+
+/**
+ * The head of a response; values as they were read (as Latin-1) from who sent them.
+ *
+ * @throws {TypeError} If a line has what would end it, or no place in it.
+ *
+ * @example
+ * ```ts
+ * import { encodeResponseHead } from "./http_head.ts";
+ *
+ * encodeResponseHead(204, "No Content", [["Allow", "GET"]]); // HTTP/1.1 204 No Content, Allow: GET, an empty line
+ * ```
+ */
+export function encodeResponseHead(status: number, reason: string, fields: HeaderFields): Uint8Array {
+  const lines = [`HTTP/1.1 ${status} ${reason}`, ...fields.map(([name, value]) => `${name}: ${value}`)];
+  const bad = lines.find((line) => !/^[\t\x20-\x7e\x80-\xff]*$/.test(line));
+  if (bad !== undefined) throw new TypeError(`cannot send ${JSON.stringify(bad)} in the head of an answer`);
+  return Uint8Array.from(`${lines.join("\r\n")}\r\n\r\n`, (character) => character.charCodeAt(0));
 }
 
 /** Whether a request's body goes out in chunks. */
@@ -86,11 +104,27 @@ export async function readHead(
   if (line === undefined) throw new HttpBreakError("the connection ended before an answer");
   const match = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?$/.exec(line);
   if (!match) throw new HttpError(`not an HTTP/1.1 answer: ${quote(line)}`);
-  const { headers, lines } = await readFields(reader, budget);
+  const { headers, lines } = mergeLengths(await readFields(reader, budget));
   return {
     head: { status: Number(match[2]), statusText: match[3] ?? "", headers, lines },
     keepAlive: match[1] === "1" && !hasToken(headers.get("connection"), "close"),
   };
+}
+
+type Fields = Pick<ResponseHead, "headers" | "lines">;
+
+/**
+ * Makes one of a length that is said several times (RFC 9112, 6.3), before it is believed or passed on. Lengths that differ
+ * stay, for whoever reads the body to refuse.
+ */
+function mergeLengths(fields: Fields): Fields {
+  const { headers, lines } = fields;
+  const lengths = headers.get("content-length")?.split(/[ \t]*,[ \t]*/) ?? []; // It has joined them.
+  const [length = ""] = lengths;
+  if (lengths.length < 2 || lengths.some((other) => other !== length)) return fields;
+  headers.set("content-length", length);
+  const others = lines.filter(([name]) => name.toLowerCase() !== "content-length");
+  return { headers, lines: [...others, ["Content-Length", length]] };
 }
 
 /**
@@ -101,7 +135,7 @@ export async function readHead(
 export async function readFields(
   reader: BufferedReader,
   budget: Budget,
-): Promise<Pick<ResponseHead, "headers" | "lines">> {
+): Promise<Fields> {
   const headers = new Headers();
   const lines: Array<readonly [string, string]> = [];
   for (;;) {
@@ -110,7 +144,7 @@ export async function readFields(
     if (line === undefined) throw new HttpBreakError("the connection ended in the middle of the headers");
     const colon = line.indexOf(":");
     const name = line.slice(0, Math.max(colon, 0));
-    if (!TOKEN.test(name)) throw new HttpError(`malformed header line ${quote(line)}`);
+    if (!isToken(name)) throw new HttpError(`malformed header line ${quote(line)}`);
     try {
       headers.append(name, line.slice(colon + 1));
       lines.push([name, line.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, "")]);

@@ -17,10 +17,12 @@ export {
   UpgradeRefusedError,
 } from "./errors.ts";
 export { HttpConnection, type HttpOptions, type HttpResponse, type Upgraded } from "./http.ts";
-export type { HttpRequest, ResponseHead } from "./http_head.ts";
+export { endToEnd, type HeaderFields, isToken, TOKEN } from "./header_fields.ts";
+export { encodeResponseHead, type HttpRequest, type ResponseHead } from "./http_head.ts";
+export { inRange, type IpRange, isIpv4, parseCidr, parseIp } from "./ip.ts";
 export { cannotListen, freePath, listen, ListenError, type Listening } from "./listen.ts";
 export type { NodeDuplex } from "./node_stream.ts";
-export { type GetEnv, proxyFor } from "./proxy.ts";
+export { bareHost, type GetEnv, proxyFor } from "./proxy.ts";
 export { bindWithMode, removeStaleSocket } from "./socket_file.ts";
 export { connectTcp, formatAddress, type SocketAddress } from "./sockets.ts";
 export { acceptTls, type AcceptTlsOptions } from "./tls_accept.ts";

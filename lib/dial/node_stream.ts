@@ -6,25 +6,21 @@
  */
 import type { Socket } from "node:net";
 import type { Duplex as NodeStream } from "node:stream";
-import { type Duplex, PodwireError } from "../bytes/mod.ts";
+import { type Duplex, orAbort, PodwireError } from "../bytes/mod.ts";
 
 /** Waits until `stream` has emitted `event`; an abort destroys it. */
 export async function opened(stream: NodeStream, event: string, signal: AbortSignal): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const abort = () => reject(signal.reason);
   const closed = () => reject(new PodwireError("the connection ended"));
   stream.once(event, resolve).once("error", reject).once("close", closed);
-  signal.addEventListener("abort", abort, { once: true });
-  if (signal.aborted) abort();
   try {
-    await promise;
+    await orAbort(promise, signal);
   } catch (error) {
     stream.on("error", () => {}); // It is being thrown away.
     stream.destroy();
     throw error;
   } finally {
     stream.off(event, resolve).off("error", reject).off("close", closed);
-    signal.removeEventListener("abort", abort);
   }
 }
 
@@ -101,6 +97,9 @@ export class NodeDuplex implements Duplex {
   close(): void {
     this.#stream.destroy();
   }
+
+  /** See {@linkcode Duplex}. There is nothing to do: a stream of Node's reads by itself, whether anybody waits or not. */
+  setIdle(): void {}
 
   /** Closes both directions so that the peer learns of it as an error: TCP's RST, where the socket has one. */
   reset(): void {

@@ -4,8 +4,9 @@
  * @module
  */
 import { type Duplex, PodwireError } from "../bytes/mod.ts";
-import { DialError, UpgradeRefusedError } from "./errors.ts";
+import { DialError, HttpBreakError, UpgradeRefusedError } from "./errors.ts";
 import { HttpConnection } from "./http.ts";
+import { inRange, isLoopback, parseCidr, parseIp } from "./ip.ts";
 import { explain, formatAddress } from "./sockets.ts";
 import type { Endpoint } from "./types.ts";
 
@@ -47,61 +48,14 @@ function usesProxy({ hostname, port }: Endpoint, noProxy: string): boolean {
 function matchesNoProxy(entry: string, host: string, ip: Uint8Array | undefined, port: string): boolean {
   if (entry === "*") return true;
   const network = parseCidr(entry);
-  if (network) return ip !== undefined && network.contains(ip);
+  if (network) return ip !== undefined && inRange(ip, network);
   const [, bracketed, bare, wanted = ""] = /^(?:\[(.*)\]|([^:]*)):([^:]*)$/.exec(entry) ?? [];
   const name = bracketed ?? bare ?? entry;
   if (name === "" || wanted !== "" && wanted !== port) return false;
   const address = parseIp(name);
-  if (address) return ip !== undefined && sharesPrefix(ip, address, 128);
+  if (address) return ip?.join() === address.join();
   const suffix = name.replace(/^\*\./, ".");
   return suffix.startsWith(".") ? host.endsWith(suffix) : host === suffix || host.endsWith(`.${suffix}`);
-}
-
-/** `address/bits`, IPv4 or IPv6. */
-function parseCidr(text: string): { contains(ip: Uint8Array): boolean } | undefined {
-  const [, address = "", digits = ""] = /^(.*)\/(\d+)$/.exec(text) ?? [];
-  const base = parseIp(address);
-  const v4 = !address.includes(":");
-  const bits = Number(digits);
-  if (!base || bits > (v4 ? 32 : 128)) return undefined;
-  return { contains: (ip) => isMapped(ip) === isMapped(base) && sharesPrefix(ip, base, v4 ? bits + 96 : bits) };
-}
-
-/** An IP address as 16 bytes, an IPv4 one mapped into IPv6. */
-function parseIp(text: string): Uint8Array | undefined {
-  const v4 = /^(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})$/.exec(text);
-  if (v4) {
-    const parts = v4.slice(1).map(Number);
-    return parts.every((part) => part <= 255)
-      ? Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ...parts)
-      : undefined;
-  }
-  if (!text.includes(":")) return undefined;
-  const canonical = URL.parse(`http://[${text}]/`)?.hostname.slice(1, -1);
-  if (canonical === undefined) return undefined;
-  const [head = "", tail] = canonical.split("::");
-  const groups = (part: string) => part === "" ? [] : part.split(":").map((group) => parseInt(group, 16));
-  const front = groups(head);
-  const back = tail === undefined ? [] : groups(tail);
-  const all = [...front, ...Array<number>(8 - front.length - back.length).fill(0), ...back];
-  return Uint8Array.from(all.flatMap((group) => [group >> 8, group & 0xff]));
-}
-
-function isLoopback(ip: Uint8Array): boolean {
-  const v6 = ip.every((byte, i) => byte === (i === 15 ? 1 : 0));
-  return v6 || isMapped(ip) && ip[12] === 127;
-}
-
-function isMapped(ip: Uint8Array): boolean {
-  return ip.subarray(0, 10).every((byte) => byte === 0) && ip[10] === 0xff && ip[11] === 0xff;
-}
-
-function sharesPrefix(a: Uint8Array, b: Uint8Array, bits: number): boolean {
-  for (let i = 0; i * 8 < bits; i++) {
-    const mask = 0xff << Math.max(0, 8 - (bits - i * 8)) & 0xff;
-    if ((a[i]! & mask) !== (b[i]! & mask)) return false;
-  }
-  return true;
 }
 
 /** The port of a proxy's URL. */
@@ -135,6 +89,7 @@ export async function throughProxy(
       signal.throwIfAborted();
       if (cause instanceof DialError) throw cause;
       const where = formatAddress(address);
+      if (cause instanceof HttpBreakError) throw cause.cause ?? cause; // What broke names the proxy by itself.
       if (!(cause instanceof UpgradeRefusedError)) throw cause;
       const answer = `${cause.status} ${cause.statusText}`.trimEnd();
       const advice = cause.status === 407
@@ -210,7 +165,7 @@ async function socks5(duplex: Duplex, proxy: URL, endpoint: Endpoint, signal: Ab
 
 function socksAddress({ hostname }: Endpoint): number[] {
   const ip = parseIp(hostname);
-  if (ip) return isMapped(ip) ? [1, ...ip.subarray(12)] : [4, ...ip];
+  if (ip) return [ip.length === 4 ? 1 : 4, ...ip];
   const name = new TextEncoder().encode(hostname);
   if (name.length > 255) throw new PodwireError(`the name ${hostname} is longer than SOCKS 5 can carry`);
   return [3, name.length, ...name];

@@ -211,6 +211,13 @@ export class DenoDuplex implements Duplex {
     }
   }
 
+  /** See {@linkcode Duplex}. */
+  setIdle(idle: boolean): void {
+    if (this.#closed) return;
+    if (idle) this.conn.unref();
+    else this.conn.ref();
+  }
+
   async #writeAll(data: Uint8Array): Promise<void> {
     for (let written = 0; written < data.length;) {
       written += await this.conn.write(written === 0 ? data : data.subarray(written));

@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { type Duplex, messageOf, orAbort } from "../bytes/mod.ts";
+import { type Duplex, messageOf, orAbort, PodwireError } from "../bytes/mod.ts";
 import { DialError } from "./errors.ts";
 import { LowerStream, NodeDuplex, opened } from "./node_stream.ts";
 import { codeOf, DenoDuplex, explain, formatAddress, isIpAddress } from "./sockets.ts";
-import type { TlsOptions } from "./types.ts";
+import type { ClientCertificate, TlsOptions } from "./types.ts";
 
 /** Whom TLS is spoken with. */
 export interface TlsPeer {
@@ -85,14 +85,8 @@ function denoOptions({ caCerts }: TlsOptions): { alpnProtocols: string[]; caCert
  */
 export async function shakeHands(conn: Deno.TlsConn, peer: TlsPeer, signal: AbortSignal): Promise<Duplex> {
   const duplex = new DenoDuplex(conn);
-  const abort = () => duplex.close();
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    await failing(peer, duplex, signal, () => conn.handshake());
-    return duplex;
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
+  await failing(peer, duplex, signal, () => orAbort(conn.handshake(), signal));
+  return duplex;
 }
 
 async function startNodeTls(
@@ -106,6 +100,7 @@ async function startNodeTls(
   const below = new LowerStream(lower, Stream);
   const certificate = tls.clientCertificate;
   const socket = await failing(peer, lower, signal, async () => {
+    if (certificate) await checkPair(certificate); // Deno's goes on without one that it cannot use.
     const socket = connect({
       socket: below.stream,
       host: name,
@@ -121,6 +116,33 @@ async function startNodeTls(
   });
   below.hasRoom = () => socket.readableLength < MAX_UNREAD;
   return new NodeDuplex(socket, () => below.poke());
+}
+
+/**
+ * Checks that a client's certificate and key are a pair, each the first of its kind in its text.
+ *
+ * @throws {PodwireError} In Go's words, if they are not (`crypto/tls`, `X509KeyPair`).
+ */
+async function checkPair({ cert, key }: ClientCertificate): Promise<void> {
+  const { createPrivateKey, X509Certificate } = await import("node:crypto");
+  const certificate = attempt("certificate", () => new X509Certificate(firstBlock(cert, "CERTIFICATE")));
+  const privateKey = attempt("private key", () => createPrivateKey(firstBlock(key, "PRIVATE KEY")));
+  if (!certificate.checkPrivateKey(privateKey)) {
+    throw new PodwireError("tls: private key does not match public key");
+  }
+}
+
+function attempt<T>(what: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (cause) {
+    throw new PodwireError(`tls: failed to parse ${what}`, { cause });
+  }
+}
+
+/** Files may have other things before and behind it; `node:crypto` takes the first thing for what it wants. */
+function firstBlock(pem: string, kind: string): string {
+  return new RegExp(`-----BEGIN [A-Z ]*${kind}-----[^]*?-----END [A-Z ]*${kind}-----`).exec(pem)?.[0] ?? pem;
 }
 
 /** Verifies an IPv6 address: the check that Node has of its own (22.23) takes none for an address. */
@@ -148,6 +170,14 @@ async function failing<T>(peer: TlsPeer, duplex: Duplex, signal: AbortSignal, st
   }
 }
 
+/**
+ * Whether `error` is Deno's own TLS refusing a server whose certificate is an authority's, such as `openssl req -x509` makes:
+ * one that is named as the authority to trust is good enough for `node:tls`, and for Go.
+ */
+export function isOwnAuthority(error: unknown): boolean {
+  return error instanceof DialError && /\bCaUsedAsEndEntity\b/.test(error.message);
+}
+
 function tlsError(cause: unknown, peer: TlsPeer): DialError {
   const address = formatAddress(peer);
   const message = messageOf(cause);
@@ -156,7 +186,7 @@ function tlsError(cause: unknown, peer: TlsPeer): DialError {
     ? "; name the authority that signed its certificate (certificate-authority), and see that it has not expired"
     : /UnknownIssuer|self.signed|unable to get|issuer/i.test(message)
     ? "; name the authority that signed its certificate (certificate-authority)"
-    : /not valid for name|altnames|does not match/i.test(message)
+    : /not valid for name|altnames|does not match the address/i.test(message)
     ? "; if another name is right, give it (tls-server-name)"
     : "";
   return new DialError(`no TLS with ${address}: ${message}${advice}`, {

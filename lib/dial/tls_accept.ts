@@ -4,7 +4,7 @@
  * @module
  */
 import type { TLSSocket } from "node:tls";
-import { type Duplex, messageOf } from "../bytes/mod.ts";
+import { type Duplex, messageOf, orAbort } from "../bytes/mod.ts";
 import { LowerStream, NodeDuplex } from "./node_stream.ts";
 import { MAX_UNREAD } from "./tls.ts";
 import { DialError } from "./errors.ts";
@@ -42,12 +42,10 @@ export async function acceptTls(lower: Duplex, options: AcceptTlsOptions, signal
     ALPNProtocols: ["http/1.1"],
   }, resolve);
   server.on("tlsClientError", reject);
-  const abort = () => reject(signal.reason);
-  signal.addEventListener("abort", abort, { once: true });
   try {
     signal.throwIfAborted();
     server.emit("connection", below.stream);
-    const socket = await promise;
+    const socket = await orAbort(promise, signal);
     below.hasRoom = () => socket.readableLength < MAX_UNREAD;
     return new NodeDuplex(socket, () => below.poke());
   } catch (cause) {
@@ -56,7 +54,5 @@ export async function acceptTls(lower: Duplex, options: AcceptTlsOptions, signal
     signal.throwIfAborted();
     const message = messageOf(cause);
     throw new DialError(`no TLS with the client: ${message}`, { cause, hop: "tls", address: "" });
-  } finally {
-    signal.removeEventListener("abort", abort);
   }
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ClientCertificate, TlsOptions } from "../dial/mod.ts";
+import type { ClientCertificate, HeaderFields, TlsOptions } from "../dial/mod.ts";
 
 /** Who the client is. Asked again for every request, so that expiring credentials renew themselves. */
 export interface Credentials {
@@ -11,8 +11,11 @@ export interface Credentials {
   headers(options?: { readonly signal?: AbortSignal }): Promise<Array<[name: string, value: string]>>;
   /** The client certificate for new connections, if any. */
   clientCertificate(options?: { readonly signal?: AbortSignal }): Promise<ClientCertificate | undefined>;
-  /** The server answered 401: forget what is cached, so that the next request asks anew. */
-  invalidate(): void;
+  /**
+   * The server answered 401: forget what is cached, so that the next request asks anew. With the very array that
+   * {@linkcode Credentials.headers} gave for the refused request, credentials that are newer stay.
+   */
+  invalidate(refused?: HeaderFields): void;
 }
 
 /** How to reach a cluster and as whom. */

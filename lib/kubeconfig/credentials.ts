@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ClientCertificate } from "../dial/mod.ts";
+import type { ClientCertificate, HeaderFields } from "../dial/mod.ts";
 import type { Credentials } from "./access.ts";
 import { CredentialsError } from "./errors.ts";
 
@@ -13,14 +13,18 @@ export interface CredentialSource {
   authorization?(signal?: AbortSignal): Promise<string | undefined>;
   /** The client certificate. */
   certificate?(signal?: AbortSignal): Promise<ClientCertificate | undefined>;
-  /** Forgets what is cached. */
-  invalidate?(): void;
+  /** What is cached now, to tell it from what comes later. */
+  cached?(): unknown;
+  /** Forgets what is cached; if `refused` is given, only that. */
+  invalidate?(refused?: unknown): void;
 }
 
 /** The first source that has an answer gives it; fixed headers come on top. */
 export class CombinedCredentials implements Credentials {
   readonly #sources: readonly CredentialSource[];
   readonly #headers: ReadonlyArray<readonly [string, string]>;
+  /** What each source had cached for the headers that were given out. */
+  readonly #given = new WeakMap<HeaderFields, readonly unknown[]>();
 
   /** Takes the sources in their order, and headers such as `Impersonate-User`. */
   constructor(sources: readonly CredentialSource[], headers: ReadonlyArray<readonly [string, string]>) {
@@ -36,8 +40,10 @@ export class CombinedCredentials implements Credentials {
       const authorization = await source.authorization?.(options.signal);
       if (authorization === undefined) continue;
       checkHeader("Authorization", authorization);
-      return [["Authorization", authorization], ...headers];
+      headers.unshift(["Authorization", authorization]);
+      break;
     }
+    this.#given.set(headers, this.#sources.map((source) => source.cached?.()));
     return headers;
   }
 
@@ -51,8 +57,9 @@ export class CombinedCredentials implements Credentials {
   }
 
   /** See {@linkcode Credentials}. */
-  invalidate(): void {
-    for (const source of this.#sources) source.invalidate?.();
+  invalidate(refused?: HeaderFields): void {
+    const given = refused && this.#given.get(refused);
+    for (const [i, source] of this.#sources.entries()) source.invalidate?.(given?.[i]);
   }
 }
 

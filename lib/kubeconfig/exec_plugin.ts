@@ -90,9 +90,14 @@ export class ExecPlugin implements CredentialSource {
     return certificate && { cert: certificate.cert, key: certificate.key.reveal() };
   }
 
-  /** The next request runs the plugin. */
-  invalidate(): void {
-    this.#cached = undefined;
+  /** See {@linkcode CredentialSource}. */
+  cached(): unknown {
+    return this.#cached;
+  }
+
+  /** The next request runs the plugin, unless it has been run since it gave what was refused. */
+  invalidate(refused?: unknown): void {
+    if (refused === undefined || refused === this.#cached) this.#cached = undefined;
   }
 
   async #credentials(signal?: AbortSignal): Promise<PluginCredentials> {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { tell } from "../bytes/mod.ts";
 import { ConfigError } from "./errors.ts";
 import { errorCode, explain, type HostEnvironment } from "./host.ts";
 import { type Entry, type Kubeconfig, parseKubeconfig } from "./kubeconfig.ts";
@@ -29,7 +30,7 @@ export async function loadKubeconfig(
   const found = await Promise.all(files.map((file) => load(file, host)));
   const configs = found.filter((config) => config !== undefined);
   if (list && files.length > 0 && configs.length === 0) {
-    options.onWarning?.(`Config not found: ${files.join(", ")}`);
+    tell(options.onWarning, `Config not found: ${files.join(", ")}`);
   }
   return mergeKubeconfigs(configs);
 }

@@ -171,7 +171,6 @@ function entries<T>(
 ): Map<string, Entry<T>> {
   const found = new Map<string, Entry<T>>();
   for (const outer of config.mappings(list)) {
-    if (!outer.has("name")) throw outer.error("name", "is missing");
     const name = outer.string("name") ?? "";
     const before = found.get(name);
     if (before) throw outer.error("name", `duplicate name "${name}", see line ${before.at().line}`);

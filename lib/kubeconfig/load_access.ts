@@ -4,10 +4,11 @@
  * @module
  */
 import { encodeBase64 } from "@std/encoding/base64";
+import { tell } from "../bytes/mod.ts";
 import type { TlsOptions } from "../dial/mod.ts";
 import type { ClusterAccess, Credentials } from "./access.ts";
 import { isPem } from "./certificate_files.ts";
-import { basicAuthorization, CombinedCredentials, type CredentialSource } from "./credentials.ts";
+import { CombinedCredentials, type CredentialSource } from "./credentials.ts";
 import { ConfigError, invalidConfiguration, misconfigured, type Position } from "./errors.ts";
 import type { ExecCluster } from "./exec_plugin.ts";
 import { loadKubeconfig } from "./files.ts";
@@ -16,9 +17,8 @@ import { impersonationHeaders } from "./impersonation.ts";
 import { inClusterEntries, inClusterNamespace, isInCluster } from "./in_cluster.ts";
 import type { Entry, KubeconfigCluster, KubeconfigUser } from "./kubeconfig.ts";
 import type { AccessOptions } from "./options.ts";
-import { Secret } from "./secret.ts";
 import { effectiveCluster, effectiveUser, select } from "./selection.ts";
-import { DEFAULT_SERVER, proxyUrl, serverUrl } from "./server.ts";
+import { DEFAULT_SERVER, proxyUrl, serverUrl, takeUser } from "./server.ts";
 import { userCredentials } from "./user_credentials.ts";
 import { validateCluster, validateUser } from "./validation.ts";
 
@@ -44,7 +44,7 @@ import { validateCluster, validateUser } from "./validation.ts";
  */
 export async function loadAccess(options: AccessOptions = {}, host?: HostEnvironment): Promise<ClusterAccess> {
   const environment = host ?? await platformHost();
-  const warn = options.onWarning ?? (() => {});
+  const warn = (message: string) => tell(options.onWarning, message);
   const selected = select(await loadKubeconfig(options, environment), options);
 
   let { cluster: clusterEntry, user: userEntry } = selected;
@@ -100,20 +100,6 @@ function parseServer(text: string, position: Position | undefined): URL {
   } catch (error) {
     throw error instanceof ConfigError ? misconfigured(error.message, position) : error;
   }
-}
-
-/** A user and a password in the server's URL become basic authentication, the last resort as in Go's client. */
-function takeUser(server: URL): CredentialSource | undefined {
-  const { username, password } = server;
-  if (!username && !password) return undefined;
-  server.username = server.password = "";
-  let value: Secret;
-  try {
-    value = new Secret(basicAuthorization(decodeURIComponent(username), decodeURIComponent(password)));
-  } catch (error) {
-    throw new ConfigError(`the user in the URL of ${server.host} is not percent-encoded text`, { cause: error });
-  }
-  return { authorization: () => Promise.resolve(value.reveal()) };
 }
 
 async function tlsOptions(

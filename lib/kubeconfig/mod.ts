@@ -5,6 +5,7 @@
  * @module
  */
 export type { ClusterAccess, Credentials } from "./access.ts";
+export { CombinedCredentials, type CredentialSource } from "./credentials.ts";
 export { ConfigError, CredentialsError, type Position } from "./errors.ts";
 export { Fields } from "./fields.ts";
 export type { HostEnvironment, RunOptions, RunResult } from "./host.ts";
@@ -21,6 +22,7 @@ export {
 export { loadAccess } from "./load_access.ts";
 export type { AccessOptions } from "./options.ts";
 export { Secret } from "./secret.ts";
+export { serverUrl, takeUser } from "./server.ts";
 export { Source } from "./source.ts";
 export {
   isTrue,

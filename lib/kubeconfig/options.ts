@@ -43,6 +43,6 @@ export interface AccessOptions {
   readonly viaUnixSocket?: string;
   /** Whether exec plugins may use standard input when it is a terminal; by default they may. */
   readonly interactive?: boolean;
-  /** Told what kubectl warns about. */
+  /** Told what kubectl warns about. What it throws is reported as an event listener's is, and changes nothing. */
   readonly onWarning?: (message: string) => void;
 }

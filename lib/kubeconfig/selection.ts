@@ -17,7 +17,7 @@ import type { AccessOptions } from "./options.ts";
 import { besideFile, hasFolder, socketPath } from "./paths.ts";
 import { Secret } from "./secret.ts";
 
-/** What was chosen; an entry is absent when nothing names one. */
+/** What was chosen; an entry is absent when nothing names one, and none is without a name. */
 export interface Selection {
   /** The context's part. */
   readonly context: Entry<KubeconfigContext> | undefined;
@@ -35,11 +35,12 @@ export interface Selection {
  */
 export function select(config: Kubeconfig, options: AccessOptions): Selection {
   const contextName = options.context || config.currentContext;
-  const context = contextName === undefined ? undefined : config.contexts.get(contextName);
+  // What names nothing means what has no name, to kubectl too.
+  const context = config.contexts.get(contextName ?? "");
   const userName = options.user || context?.value.user;
   const clusterName = options.cluster || context?.value.cluster;
-  const user = userName === undefined ? undefined : config.users.get(userName);
-  const cluster = clusterName === undefined ? undefined : config.clusters.get(clusterName);
+  const user = config.users.get(userName ?? "");
+  const cluster = config.clusters.get(clusterName ?? "");
 
   if (options.user && !user) throw new ConfigError(`auth info "${options.user}" does not exist`);
   if (options.context && !context) throw new ConfigError(`context "${options.context}" does not exist`);

@@ -3,7 +3,9 @@
  *
  * @module
  */
+import { basicAuthorization, type CredentialSource } from "./credentials.ts";
 import { ConfigError } from "./errors.ts";
+import { Secret } from "./secret.ts";
 
 /** Where kubectl looks when nothing is configured. */
 export const DEFAULT_SERVER = "http://localhost:8080";
@@ -19,9 +21,7 @@ export function serverUrl(server: string): URL {
   const hasScheme = /^[a-z][a-z0-9+.-]*:\/\/[^/?#]/i.test(server);
   const url = URL.parse(hasScheme ? server : `http://${server}`);
   if (!url || (!hasScheme && url.pathname !== "/")) {
-    const port = /:(\d+)\/*$/.exec(server)?.[1];
-    const why = Number(port) > 65_535 ? `: port ${port} is larger than 65535` : "";
-    throw new ConfigError(`host must be a URL or a host:port pair: "${withoutUser(server)}"${why}`);
+    throw new ConfigError(`host must be a URL or a host:port pair: "${withoutUser(server)}"${whyNot(server)}`);
   }
   if (url.protocol !== "http:" && url.protocol !== "https:") {
     throw new ConfigError(`unsupported protocol scheme "${url.protocol.slice(0, -1)}" in "${withoutUser(server)}"`);
@@ -29,6 +29,33 @@ export function serverUrl(server: string): URL {
   url.search = "";
   url.hash = "";
   return url;
+}
+
+/** Why a server's URL is none, where that cannot be seen. */
+function whyNot(server: string): string {
+  const port = /:(\d+)\/*$/.exec(server)?.[1];
+  if (Number(port) > 65_535) return `: port ${port} is larger than 65535`;
+  // kubectl takes one; a URL of the web's cannot have it (WHATWG URL, "IPv6 parser").
+  const hasZone = /\[[0-9a-f:.]+%[^\]]*\]/i.test(server);
+  return hasZone ? ": an IPv6 zone is not supported, give the server a name or an address without one" : "";
+}
+
+/**
+ * Takes a user and a password out of the server's URL. They become basic authentication, the last resort as in Go's client.
+ *
+ * @throws {ConfigError} when they are not percent-encoded text.
+ */
+export function takeUser(server: URL): CredentialSource | undefined {
+  const { username, password } = server;
+  if (!username && !password) return undefined;
+  server.username = server.password = "";
+  let value: Secret;
+  try {
+    value = new Secret(basicAuthorization(decodeURIComponent(username), decodeURIComponent(password)));
+  } catch (error) {
+    throw new ConfigError(`the user in the URL of ${server.host} is not percent-encoded text`, { cause: error });
+  }
+  return { authorization: () => Promise.resolve(value.reveal()) };
 }
 
 /**

@@ -11,7 +11,7 @@ import { Secret } from "./secret.ts";
 /** How long a token that was read is used, in milliseconds: client-go's minute less its leeway of ten seconds. */
 const FRESH = 50_000;
 
-/** Reads the file again when it is a minute old; keeps the last good token when that fails. */
+/** Reads the file again when what it said is 50 seconds old; keeps the last good token when that fails. */
 export class TokenFile implements CredentialSource {
   readonly #path: string;
   readonly #host: HostEnvironment;

@@ -15,7 +15,7 @@ import {
   UpgradeError,
   type WebSocketRequest,
 } from "../client/mod.ts";
-import type { HttpResponse } from "../dial/mod.ts";
+import type { HeaderFields, HttpResponse } from "../dial/mod.ts";
 import type { ClusterAccess, Credentials } from "../kubeconfig/mod.ts";
 import type { MessageSocket } from "../websocket/mod.ts";
 
@@ -26,7 +26,7 @@ export interface UpstreamRequest {
   /** Path and query below the upstream's URL, as they came. */
   readonly target: string;
   /** Header fields in order, without `Host` and credentials: both are added. Names may repeat. */
-  readonly headers: ReadonlyArray<readonly [name: string, value: string]>;
+  readonly headers: HeaderFields;
   /** The body, in pieces. Its length is that of a `Content-Length` in the headers; without one it is sent in chunks. */
   readonly body?: AsyncIterable<Uint8Array>;
   /** Gives up the request and its response. After an upgrade it has no effect. */
@@ -40,7 +40,7 @@ export interface UpstreamHead {
   /** The reason phrase. */
   readonly statusText: string;
   /** The header fields in order, hop-by-hop ones included. */
-  readonly headers: ReadonlyArray<readonly [name: string, value: string]>;
+  readonly headers: HeaderFields;
 }
 
 /** An answer. */
@@ -104,7 +104,8 @@ export class Upstream implements Disposable {
    */
   async request(request: UpstreamRequest): Promise<UpstreamResponse> {
     // How long an answer may take is the client's business, whose going away ends the request.
-    return this.#response(await this.#sockets.exchange({ ...await this.#message(request), timeout: MAX_DELAY }));
+    const [message, credentials] = await this.#message(request);
+    return this.#response(await this.#sockets.exchange({ ...message, timeout: MAX_DELAY }), credentials);
   }
 
   /**
@@ -114,14 +115,15 @@ export class Upstream implements Disposable {
    * @throws As {@linkcode Upstream.request}.
    */
   async upgrade(request: UpstreamRequest): Promise<UpstreamUpgrade | UpstreamResponse> {
-    const answer = await this.#sockets.negotiate(await this.#message(request));
-    if ("body" in answer) return this.#response(answer);
+    const [message, credentials] = await this.#message(request);
+    const answer = await this.#sockets.negotiate(message);
+    if ("body" in answer) return this.#response(answer, credentials);
     return { head: { ...answer.head, headers: answer.head.lines }, duplex: answer.duplex };
   }
 
-  /** Closes idle connections; what is under way goes on. */
+  /** Closes idle connections, and the others when what is under way has ended. */
   close(): void {
-    this.#sockets.closeIdle();
+    this.#sockets.close();
   }
 
   /** As {@linkcode Upstream.close}. */
@@ -129,18 +131,15 @@ export class Upstream implements Disposable {
     this.close();
   }
 
-  async #message(request: UpstreamRequest): Promise<ForwardedRequest> {
+  async #message(request: UpstreamRequest): Promise<[ForwardedRequest, credentials: HeaderFields]> {
     const { target: path, headers, signal, ...rest } = request;
     const credentials = await this.#credentials.headers(signal ? { signal } : {});
-    return { ...rest, path, headers: [...headers, ...credentials], ...(signal && { signal }) };
+    return [{ ...rest, path, headers: [...headers, ...credentials], ...(signal && { signal }) }, credentials];
   }
 
-  #response(answer: HttpResponse): UpstreamResponse {
+  #response(answer: HttpResponse, credentials: HeaderFields): UpstreamResponse {
     const { status, statusText, lines, body } = answer;
-    if (status === 401) {
-      this.#credentials.invalidate();
-      this.#sockets.closeIdle(); // A new certificate takes a new handshake.
-    }
+    if (status === 401) this.#credentials.invalidate(credentials);
     return { head: { status, statusText, headers: lines }, body };
   }
 }
@@ -156,8 +155,9 @@ class CredentialedTransport implements Transport {
   }
 
   async request(request: ApiRequest): Promise<Response> {
-    const response = await this.#sockets.request(await this.#signed(request));
-    if (response.status === 401) this.#credentials.invalidate();
+    const [signed, credentials] = await this.#sign(request);
+    const response = await this.#sockets.request(signed);
+    if (response.status === 401) this.#credentials.invalidate(credentials);
     return response;
   }
 
@@ -170,20 +170,22 @@ class CredentialedTransport implements Transport {
   }
 
   close(): void {
-    this.#sockets.closeIdle();
+    this.#sockets.close();
   }
 
   async #upgrade<T>(request: SpdyRequest, open: (signed: SpdyRequest) => Promise<T>): Promise<T> {
+    const [signed, credentials] = await this.#sign(request);
     try {
-      return await open(await this.#signed(request));
+      return await open(signed);
     } catch (error) {
-      if (error instanceof UpgradeError && error.code === 401) this.#credentials.invalidate();
+      if (error instanceof UpgradeError && error.code === 401) this.#credentials.invalidate(credentials);
       throw error;
     }
   }
 
-  async #signed<T extends ApiRequest | SpdyRequest>(request: T): Promise<T> {
+  async #sign<T extends ApiRequest | SpdyRequest>(request: T): Promise<[T, credentials: HeaderFields]> {
     const { headers, signal } = request;
-    return { ...request, headers: [...headers, ...await this.#credentials.headers(signal ? { signal } : {})] };
+    const credentials = await this.#credentials.headers(signal ? { signal } : {});
+    return [{ ...request, headers: [...headers, ...credentials] }, credentials];
   }
 }

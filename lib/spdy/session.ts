@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Duplex, Heartbeat, type PingOptions } from "../bytes/mod.ts";
+import { type Duplex, Heartbeat, type PingOptions, within } from "../bytes/mod.ts";
 import { type Frame, FrameDecoder } from "./decoder.ts";
 import { SpdyProtocolError, SpdySessionError, StreamResetError, StreamTimeoutError } from "./errors.ts";
 import {
@@ -423,10 +423,8 @@ export class SpdySession {
 
   /** Resolves when what has been sent is out, or after a moment. */
   async #lastWords(): Promise<void> {
-    const { promise: late, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, this.#options.closeTimeout ?? 1000);
-    await Promise.race([this.#writer.flushed().catch(() => {}), late]); // A transport that broke needs no words.
-    clearTimeout(timer);
+    const said = this.#writer.flushed().catch(() => {}); // A transport that broke needs no words.
+    await within(this.#options.closeTimeout ?? 1000, said);
   }
 
   #error(what: string, options?: ErrorOptions): SpdySessionError {

@@ -47,6 +47,12 @@ interface Row {
 
 const ANSWERS: readonly Row[] = [
   { name: "a length", answer: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", body: "hello", keeps: true },
+  {
+    name: "the same length twice",
+    answer: "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: y\r\ncontent-length: 2\r\n\r\nok",
+    body: "ok",
+    keeps: true,
+  },
   { name: "length 0", answer: "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", body: "", keeps: true },
   {
     name: "chunks, an extension and a trailer",
@@ -118,6 +124,17 @@ Deno.test("HttpConnection.request() gives status, reason and repeated fields", a
     assertEquals([status, statusText], [404, "Not  F\xf6und"]);
     assertEquals([...headers], [["content-length", "0"], ["empty", ""], ["x-a", "1, 2"]]);
   });
+});
+
+Deno.test("HttpConnection.request() makes one of a length that is said several times", async () => {
+  for (const lengths of ["Content-Length: 2\r\ncontent-length:2", "Content-Length: 2 , 2,2"]) {
+    await withConnection(async (connection, server) => {
+      await server.write(latin1(`HTTP/1.1 200 OK\r\nA: 1\r\n${lengths}\r\nB: 2\r\n\r\nok`));
+      const { headers, lines, body } = await connection.request(GET);
+      assertEquals([headers.get("content-length"), await new Response(body).text()], ["2", "ok"]);
+      assertEquals(lines, [["A", "1"], ["B", "2"], ["Content-Length", "2"]], "for a gateway to pass on");
+    });
+  }
 });
 
 Deno.test("HttpConnection.request() sends header fields in order and spelling, and the length of a body", async () => {
@@ -250,6 +267,10 @@ Deno.test("HttpConnection.request() refuses what is not HTTP/1.1", async () => {
       ["HTTP/1.1 200 OK\r\nA: x\0y\r\n\r\n", "malformed value of the header A"],
       ["HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello", "malformed Content-Length"],
       ["HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello", "malformed Content-Length"],
+      ["HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "malformed Content-Length"],
+      ["HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 05\r\n\r\nhello", "malformed Content-Length"],
+      ["HTTP/1.1 200 OK\r\nContent-Length: -5, -5\r\n\r\nhello", "malformed Content-Length"],
+      ["HTTP/1.1 200 OK\r\nContent-Length: ,\r\n\r\nhello", "malformed Content-Length"],
       ["HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "unknown transfer coding"],
       ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 'malformed size of a chunk: "xyz"'],
       ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", "malformed size of a chunk"],

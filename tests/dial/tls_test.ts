@@ -2,11 +2,13 @@
  * TLS by each of the three ways that there are: `Deno.startTls`, `Deno.connectTls` and `node:tls`.
  * The certificates are described in testdata/README.md.
  */
+import type { Socket } from "node:net";
 import { createServer, type TLSSocket } from "node:tls";
-import { assert, assertEquals, assertLess, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertLess, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import type { Duplex } from "../../lib/bytes/mod.ts";
 import { createDialer, type DialerOptions, DialError, type Endpoint } from "../../lib/dial/mod.ts";
 import { denoFlags } from "../offline/flags.ts";
+import { within } from "../support/until.ts";
 import {
   assertEchoes,
   assertEndsSeparately,
@@ -135,7 +137,7 @@ async function withNodeServer(
   serve: (socket: TLSSocket) => void,
   use: (port: number) => Promise<void>,
 ): Promise<void> {
-  const sockets = new Set<TLSSocket>();
+  const sockets = new Set<Socket>();
   const server = createServer({
     ...certificate(name),
     ca: CA.caCerts,
@@ -148,6 +150,7 @@ async function withNodeServer(
     socket.on("error", () => {}); // The client's side of it is what is tested.
     serve(socket);
   });
+  server.on("connection", (socket) => sockets.add(socket)); // Not every one comes to a handshake.
   await new Promise<void>((resolve) => server.listen(where, resolve));
   try {
     const address = server.address();
@@ -354,6 +357,34 @@ for (const [name, options] of IMPLEMENTATIONS) {
     });
   });
 
+  Deno.test(`${name}: what is given up between two steps is not waited for`, async () => {
+    // Nobody accepts: no handshake ends.
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const endpoint: Endpoint = { hostname: "localhost", port: portOf(listener), tls: true };
+    const reason = new Error("enough");
+    const step = name === "node:tls" ? "connect" : name === "Deno.startTls" ? "startTls" : "connectTls";
+    const run = Deno[step] as (...args: unknown[]) => Promise<unknown>;
+    try {
+      for (let turns = 0; turns < 20; turns++) {
+        const controller = new AbortController();
+        const abort = async () => {
+          for (let turn = 0; turn < turns; turn++) await undefined;
+          controller.abort(reason);
+        };
+        const runThenAbort = async (...args: unknown[]) => {
+          const done = await run(...args);
+          void abort();
+          return done;
+        };
+        Object.assign(Deno, { [step]: runThenAbort });
+        const dialing = within(`an end ${turns} turns later`, dialTls(CA)(endpoint, { signal: controller.signal }));
+        assertEquals(await assertRejects(() => dialing), reason);
+      }
+    } finally {
+      Object.assign(Deno, { [step]: run });
+    }
+  });
+
   Deno.test(`${name}: a connection that is cut`, async () => {
     const cut = async (how: "cut" | "notified") => {
       const listener = Deno.listenTls({ hostname: "127.0.0.1", port: 0, ...certificate("server") });
@@ -445,6 +476,65 @@ Deno.test("createDialer() says what is wrong with a client certificate, without 
     }
   });
 });
+
+for (const [name, options] of IMPLEMENTATIONS.slice(1)) {
+  Deno.test(`${name}: a key that is of no use is an error, and nobody goes on without it`, async () => {
+    const key = testdata("client.key");
+    const broken = key.replace(/\n[^-]+\n/, "\nc2VjcmV0\n");
+    let handshakes = 0;
+    await withNodeServer("server", { host: "127.0.0.1", port: 0 }, (socket) => {
+      handshakes++;
+      introduce(socket);
+    }, async (port) => {
+      const dial = (pair: { cert: string; key: string }) =>
+        createDialer({ tls: { ...CA, ...options.tls }, clientCertificate: () => Promise.resolve(pair) })({
+          hostname: "127.0.0.1",
+          port,
+          tls: true,
+        });
+      for (
+        const [pair, words] of [
+          [{ ...CLIENT, key: testdata("client-encrypted.key") }, /key is encrypted; decrypt it \(openssl pkey/],
+          [{ ...CLIENT, key: testdata("client-proctype.key") }, /key is encrypted; decrypt it \(openssl pkey/],
+          [{ ...CLIENT, key: broken }, /failed to parse private key/],
+          [{ ...CLIENT, key: testdata("renewed.key") }, /does not match public key$|KeyMismatch/],
+        ] as const
+      ) {
+        const error = await assertRejects(() => dial(pair), DialError);
+        assertMatch(error.message, words);
+        assertEquals(error.hop, "tls");
+      }
+      assertEquals(handshakes, 0);
+      // Both in one file, with what openssl writes beside it.
+      const both =
+        `# mine\n${CLIENT.cert}-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n${key}`;
+      const duplex = await dial({ cert: both, key: both });
+      assertMatch(await readAll(duplex), /^client /);
+      duplex.close();
+    });
+  });
+}
+
+for (const [name, options] of IMPLEMENTATIONS) {
+  Deno.test(`${name}: a server whose certificate is its own authority is trusted where that one is, and nowhere else`, async () => {
+    const own = { caCerts: [testdata("self.crt")] };
+    const listener = Deno.listenTls({
+      hostname: "127.0.0.1",
+      port: 0,
+      cert: own.caCerts[0]!,
+      key: testdata("self.key"),
+    });
+    await withServer(listener, echo, async () => {
+      const dial = (tls: DialerOptions["tls"], hostname = "localhost") =>
+        createDialer({ ...options, tls: { ...tls, ...options.tls } })({ hostname, port: portOf(listener), tls: true });
+      await assertEchoes(await dial(own), 1000);
+      for (const tls of [CA, {}]) await assertRejects(() => dial(tls), DialError, "(certificate-authority)");
+      if (options.tls) return; // The name is the option's.
+      const dialing = dial(own, "localhost.localdomain");
+      await assertRejects(() => dialing, DialError);
+    });
+  });
+}
 
 Deno.test("createDialer() says so when an authority cannot be read, or a name is none", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });

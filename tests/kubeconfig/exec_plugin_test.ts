@@ -68,6 +68,25 @@ Deno.test("an exec plugin is asked again after its credentials expire, and after
   assertEquals(host.runs.length, 3);
 });
 
+Deno.test("an exec plugin is asked once for all who were refused with the same credentials, however late they learn it", async () => {
+  const pair = { clientCertificateData: "-----BEGIN CERT", clientKeyData: "-----BEGIN KEY" };
+  for (const status of [{ token: "one" }, pair]) {
+    const host = answering(credential(status));
+    const found = await credentials(host);
+    const refused = await Promise.all([found.headers(), found.headers(), found.headers()]);
+    assertEquals(host.runs.length, 1);
+    found.invalidate(refused[0]);
+    const renewed = await found.headers();
+    assertEquals(host.runs.length, 2);
+    for (const headers of refused) found.invalidate(headers); // They say so late: it has been seen to.
+    await found.headers();
+    assertEquals(host.runs.length, 2);
+    found.invalidate(renewed);
+    await found.headers();
+    assertEquals(host.runs.length, 3);
+  }
+});
+
 Deno.test("an exec plugin is told about the cluster when it wants to be", async () => {
   const pem = "-----BEGIN CERTIFICATE-----é\n";
   const data = btoa(String.fromCharCode(...new TextEncoder().encode(pem)));

@@ -48,15 +48,16 @@ for (const [name, [line, key, text]] of Object.entries(EXPECTED)) {
   });
 }
 
-Deno.test("parseKubeconfig() refuses an entry without a name, but not one with an empty name", () => {
+Deno.test("parseKubeconfig() takes an entry without a name for one with an empty name, of which there may be one", () => {
+  for (const entry of ["user: {}", 'name: ""', "name:", "null"]) {
+    assertEquals([...parseKubeconfig(`users:\n- ${entry}\n- name: a\n`, "f").users.keys()], ["", "a"], entry);
+  }
   const error = assertThrows(
-    () => parseKubeconfig("users:\n- user: {}\n", "f"),
+    () => parseKubeconfig("users:\n- user: {}\n- name: a\n- user: {}\n", "f"),
     ConfigError,
-    "users[0].name: is missing",
+    'duplicate name "", see line 2',
   );
-  assertEquals([error.line, error.key], [2, "users[0].name"]);
-  assertThrows(() => parseKubeconfig("users: [null]", "f"), ConfigError, "users[0].name: is missing");
-  assertEquals([...parseKubeconfig('users:\n- name: ""\n', "f").users.keys()], [""]);
+  assertEquals([error.line, error.key], [4, "users[2].name"]);
 });
 
 Deno.test("parseKubeconfig() takes a text without a document for an empty configuration", () => {

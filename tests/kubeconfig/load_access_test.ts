@@ -102,7 +102,39 @@ Deno.test("loadAccess() refuses what is no server, with its place", async () => 
     (await refused("", { server: "localhost:99999" })).message,
     'host must be a URL or a host:port pair: "localhost:99999": port 99999 is larger than 65535',
   );
+  for (const server of ["https://[fe80::1%25eth0]:6443", "[fe80::1%25eth0]:8001", "https://[fe80::1%eth0]/"]) {
+    assertStringIncludes((await refused("", { server })).message, `"${server}": an IPv6 zone is not supported`);
+  }
   assertStringIncludes((await refused("", { server: "ftp://h" })).message, 'unsupported protocol scheme "ftp"');
+});
+
+Deno.test("loadAccess() takes what has no name where none is named, as kubectl does", async () => {
+  const text = `
+clusters:
+- cluster: {server: "https://nameless.example"}
+- name: a
+  cluster: {server: "https://a.example"}
+contexts:
+- name: c
+  context: {cluster: a}
+- name: d
+  context: {namespace: shop}
+- context: {cluster: a, namespace: unnamed}
+users:
+- user: {token: t}
+`;
+  // Each as kubectl 1.36 goes.
+  const rows = [
+    [text, "c", "https://a.example/ default"],
+    [text, "d", "https://nameless.example/ shop"],
+    [text, undefined, "https://a.example/ unnamed"],
+    [text.replace(/contexts:[^]*users/, "users"), undefined, "https://nameless.example/ default"],
+  ] as const;
+  for (const [text, context, expected] of rows) {
+    const { server, namespace, credentials } = await load(text, context === undefined ? {} : { context });
+    assertEquals(`${server.href} ${namespace}`, expected);
+    assertEquals(await credentials.headers(), [["Authorization", "Bearer t"]]);
+  }
 });
 
 Deno.test("loadAccess() stays with http when TLS is configured for a server without a scheme, as kubectl does", async () => {

@@ -28,11 +28,22 @@ certificate() {
     -extfile "$tmp/$name.ext" -out "$name.crt" "$@"
 }
 
+# own NAME: as everybody makes one for a try, who is an authority then
+own() {
+  key "$1"
+  openssl req -x509 -new -key "$1.key" -subj "/CN=$1" -days 36500 -out "$1.crt" \
+    -addext subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1
+}
+
 authority ca "podwire test authority"
 authority other-ca "podwire other test authority"
 certificate server ca serverAuth DNS:localhost,IP:127.0.0.1,IP:::1 -days 36500
 certificate named ca serverAuth DNS:cluster.test -days 36500
 certificate client ca clientAuth DNS:client.test -days 36500
+own self
+own renewed
+openssl pkcs8 -topk8 -passout pass:secret -in client.key -out client-encrypted.key
+openssl ec -aes128 -passout pass:secret -in client.key -out client-proctype.key
 
 # `openssl x509` cannot date back, `openssl ca` can.
 key expired

@@ -27,6 +27,7 @@ const TARGETS = [
   "https://[2001:db8::1]",
   "https://[2001:db8::1]:6443",
   "https://[2001:db9::1]",
+  "https://[64:ff9b::1]",
   "https://[::ffff:10.1.2.3]",
   "https://0.0.0.0",
 ];
@@ -68,6 +69,9 @@ const NO_PROXY = [
   "::/0",
   "::ffff:10.1.2.3",
   "::ffff:10.0.0.0/104",
+  "::ffff:10.0.0.0/96",
+  "::ffff:10.0.0.0/8",
+  "::ffff:10.0.0.0/129",
   "https://example.com",
   "example.com/8",
   "*,example.com",
