@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ApiError, type Cluster } from "../client/mod.ts";
+import { ApiError, type Cluster, namespacePath, pathSegment, TargetError } from "../client/mod.ts";
 import { defineCommand, type Invocation } from "./command.ts";
 import { type FlagDefinitions, UsageError } from "./flags.ts";
 import { type ApiObject, kindName, listOf, toJson, toName, withoutManagedFields } from "./object_output.ts";
@@ -118,11 +118,10 @@ async function printRaw(cluster: Cluster, { flags, requestOptions }: GetInvocati
 /** What to ask for: one object by its name, or a list. */
 interface Query {
   readonly type: ResourceType;
-  readonly path: string;
   /** Empty for all namespaces, and for a type that has none. */
   readonly namespace: string;
-  /** Whether it is one object. */
-  readonly single: boolean;
+  /** Of one object. */
+  readonly name?: string;
 }
 
 /** Reads the words `TYPE[,TYPE…] [NAME…]` or `TYPE/NAME…`. */
@@ -153,16 +152,23 @@ async function plan(
       if (name !== undefined && type.namespaced && place === "") {
         throw new UsageError("a resource cannot be retrieved by name across all namespaces");
       }
-      const collection = collectionPath(type, place);
-      queries.push({
-        type,
-        path: name === undefined ? collection : `${collection}/${encodeURIComponent(name)}`,
-        namespace: type.namespaced ? place : "",
-        single: name !== undefined,
-      });
+      queries.push({ type, namespace: type.namespaced ? place : "", ...(name !== undefined && { name }) });
     }
   }
-  return queries.filter((query, i) => query.single || queries.findIndex(({ path }) => path === query.path) === i);
+  const isList = ({ name }: Query) => name === undefined;
+  return queries.filter((query, i) =>
+    !isList(query) || queries.findIndex((other) => isList(other) && other.type === query.type) === i
+  );
+}
+
+/**
+ * Where it is.
+ *
+ * @throws {TargetError} If nothing can have such a name.
+ */
+function pathOf({ type, namespace, name }: Query): string {
+  const collection = collectionPath(type, namespace);
+  return name === undefined ? collection : `${collection}/${pathSegment(name)}`;
 }
 
 function pairUp(words: readonly string[]): Array<[type: string, name?: string]> {
@@ -200,8 +206,8 @@ async function ask<T>(queries: readonly Query[], fetch: (query: Query) => Promis
     try {
       answers.push({ query, answer: await fetch(query) });
     } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      if (!(ignoreNotFound && error.code === 404)) errors.push(error);
+      if (!(error instanceof ApiError || error instanceof TargetError)) throw error;
+      if (!(ignoreNotFound && error instanceof ApiError && error.code === 404)) errors.push(error);
     }
   }
   return { answers, errors };
@@ -214,19 +220,21 @@ async function* fetchParts<T extends { readonly metadata?: Readonly<Record<strin
   accept: string,
   { flags, requestOptions }: GetInvocation,
 ): AsyncGenerator<T> {
+  const path = pathOf(query);
+  const isList = query.name === undefined;
   let next: unknown;
   do {
     const parameters = new URLSearchParams();
-    if (!query.single) {
+    if (isList) {
       if (flags.selector) parameters.set("labelSelector", flags.selector);
       if (flags["field-selector"]) parameters.set("fieldSelector", flags["field-selector"]);
       if (flags["chunk-size"] > 0) parameters.set("limit", String(flags["chunk-size"]));
       if (typeof next === "string") parameters.set("continue", next);
     }
-    const part = await cluster.get<T>(query.path, { ...requestOptions(), accept, query: parameters })
+    const part = await cluster.get<T>(path, { ...requestOptions(), accept, query: parameters })
       .catch((error) => explain(error, cluster, query, { flags, requestOptions }));
     yield part;
-    next = query.single ? undefined : part.metadata?.continue;
+    next = isList ? part.metadata?.continue : undefined;
   } while (next);
 }
 
@@ -234,16 +242,16 @@ async function* fetchParts<T extends { readonly metadata?: Readonly<Record<strin
 async function explain(
   error: unknown,
   cluster: Cluster,
-  { type, namespace, single }: Query,
+  { type, namespace, name }: Query,
   { flags, requestOptions }: Pick<GetInvocation, "flags" | "requestOptions">,
 ): Promise<never> {
   if (!(error instanceof ApiError)) throw error;
-  if (single && error.code === 404 && namespace !== "" && namespace !== "default") {
-    const answer = await cluster.request(`/api/v1/namespaces/${encodeURIComponent(namespace)}`, requestOptions());
+  if (name !== undefined && error.code === 404 && namespace !== "" && namespace !== "default") {
+    const answer = await cluster.request(namespacePath(namespace), requestOptions());
     if (answer.status === 404) throw await ApiError.from(answer);
     await answer.body?.cancel();
   }
-  if (!single && (error.code === 400 || error.code === 404) && error.status.kind === "Status") {
+  if (name === undefined && (error.code === 400 || error.code === 404) && error.status.kind === "Status") {
     const { selector, "field-selector": fields } = flags;
     const subject = `"${type.group}/${type.version}, Resource=${type.plural}"`;
     const message = selector || fields
@@ -308,12 +316,12 @@ async function printObjects(cluster: Cluster, queries: readonly Query[], invocat
   const { answers, errors } = await ask(queries, async (query) => {
     const objects: ApiObject[] = [];
     for await (const part of fetchParts<ApiObject>(cluster, query, "application/json", invocation)) {
-      for (const object of query.single ? [part] : itemsOf(part)) objects.push(object);
+      for (const object of query.name === undefined ? itemsOf(part) : [part]) objects.push(object);
     }
     return objects;
   }, flags["ignore-not-found"]);
 
-  const isSingle = queries.length === 1 && queries[0]?.single === true;
+  const isSingle = queries.length === 1 && queries[0]?.name !== undefined;
   let objects = answers.flatMap(({ answer }) => answer);
   const isNothing = objects.length === 0 && (isSingle || flags["ignore-not-found"]);
   if (!isNothing) {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Cluster, RequestOptions } from "../client/mod.ts";
+import { type Cluster, groupPath, type RequestOptions, resourcePath } from "../client/mod.ts";
 
 /** A resource type. */
 export interface ResourceType {
@@ -26,11 +26,13 @@ export interface ResourceType {
   readonly namespaced: boolean;
 }
 
-/** The path of a type's objects, in `namespace` if they have one. */
-export function collectionPath(type: ResourceType, namespace: string): string {
-  const root = type.group === "" ? `/api/${type.version}` : `/apis/${type.group}/${type.version}`;
-  const place = type.namespaced && namespace !== "" ? `/namespaces/${encodeURIComponent(namespace)}` : "";
-  return `${root}${place}/${type.plural}`;
+/**
+ * The path of a type's objects, in `namespace` if they have one.
+ *
+ * @throws {TargetError} If no namespace can have such a name.
+ */
+export function collectionPath({ group, version, plural, namespaced }: ResourceType, namespace: string): string {
+  return resourcePath({ group, version, plural, ...(namespaced && namespace !== "" && { namespace }) });
 }
 
 /** The types of a cluster; asks the server on first use only, and for no more than it takes. */
@@ -72,8 +74,7 @@ export class Resources {
       ? answer.versions.map((version) => ({ group: "", version }))
       : answer.groups.flatMap(({ name, versions }) => versions.map(({ version }) => ({ group: name, version })));
     const lists = await Promise.all(versions.map(async ({ group, version }) => {
-      const path = group === "" ? `/api/${version}` : `/apis/${group}/${version}`;
-      const list = await this.#cluster.get<LegacyResourceList>(path, this.#options());
+      const list = await this.#cluster.get<LegacyResourceList>(groupPath(group, version), this.#options());
       return list.resources.filter(({ name }) => !name.includes("/")).map((resource): ResourceType => ({
         group,
         version,

@@ -10,6 +10,7 @@ import type { CopyOptions, Download, Uploaded, UploadOptions } from "./copy_pod.
 import type { PodObject } from "./objects.ts";
 import { type OpenedWire, type OpenWire, RemoteCommand, type RemoteCommandOptions } from "./remote_command.ts";
 import type { PortForward, PortForwardOptions } from "./port_forward.ts";
+import { podPath } from "./resource_path.ts";
 import type { SpdyUpgrade } from "./transport.ts";
 import { openFirst, type Wire } from "./wire.ts";
 
@@ -60,10 +61,16 @@ export class Pod {
   /** Its namespace. */
   readonly namespace: string;
   readonly #connection: PodConnection;
+  readonly #path: string;
 
-  /** A pod that is reached over `connection`. Use `Cluster.pod`. */
+  /**
+   * A pod that is reached over `connection`. Use `Cluster.pod`.
+   *
+   * @throws {TargetError} If no pod, or no namespace, can have such a name.
+   */
   constructor(connection: PodConnection, name: string, namespace: string) {
     this.#connection = connection;
+    this.#path = podPath(namespace, name);
     this.name = name;
     this.namespace = namespace;
   }
@@ -115,6 +122,8 @@ export class Pod {
    * @param path Where to; its folder has to be there.
    * @throws {CopyError} If the container cannot take it or has something else. Its old content is still there then, or
    * {@linkcode CopyError.staged} names the new one.
+   * @throws {TypeError} If `source` is none, gives chunks that are no bytes, or an option is of the wrong type.
+   * @throws {RangeError} If `mode` or `mtime` is nothing that a file can have.
    *
    * @example
    * ```ts
@@ -133,7 +142,8 @@ export class Pod {
 
   /**
    * Reads a file of a container. The stream errors, at its end at the latest, unless its bytes are those that
-   * the container has; after a break it goes on at the byte where it stopped.
+   * the container has; after a break it goes on at the byte where it stopped. A shell in the container waits for it: read it
+   * to its end, cancel it, or dispose of the download.
    *
    * @throws {CopyError} If there is no such file.
    *
@@ -157,13 +167,9 @@ export class Pod {
    * stream errors unless the archive is whole; after a break it goes on at the byte where it stopped, if what had come by then is
    * what the container packs once more.
    */
-  async tar(path: string, options: CopyOptions = {}): Promise<ReadableStream<Uint8Array>> {
+  async tar(path: string, options: CopyOptions = {}): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
     const { tar } = await import("./copy_pod.ts");
     return await tar(this, path, options);
-  }
-
-  get #path(): string {
-    return `/api/v1/namespaces/${encodeURIComponent(this.namespace)}/pods/${encodeURIComponent(this.name)}`;
   }
 
   #open(subresource: "exec" | "attach", command: readonly string[], container: string | undefined): OpenWire {

@@ -5,19 +5,9 @@
  */
 import { ApiError } from "./errors.ts";
 import type { KubernetesObject, ObjectMeta } from "./objects.ts";
+import { readJson } from "./read_json.ts";
+import { pathSegment, type ResourceId, resourcePath } from "./resource_path.ts";
 import { follow, type ResourceEvent } from "./resource_watch.ts";
-
-/** Which objects: `/apis/GROUP/VERSION/namespaces/NAMESPACE/PLURAL`. */
-export interface ResourceId {
-  /** The API group; the core group (pods, services …) if absent. */
-  readonly group?: string;
-  /** Its version: `v1`. */
-  readonly version: string;
-  /** The resource's name in URLs: `daemonsets`. */
-  readonly plural: string;
-  /** Absent for a resource that has none, and for the objects of all namespaces (which can be listed and watched). */
-  readonly namespace?: string;
-}
 
 /** Which of a resource's objects, and how. */
 export interface ListOptions {
@@ -83,8 +73,9 @@ export type SendApiRequest = (
 export type Manifest = KubernetesObject & { readonly apiVersion: string; readonly kind: string };
 
 /**
- * The objects of one API resource. Every method throws {@linkcode ApiError} where the server refuses: its `code` and
- * `reason` say why.
+ * The objects of one API resource. Every method throws {@linkcode ApiError} where the server refuses (its `code` and
+ * `reason` say why), or answers with what is not JSON. A name that no object can have (`..`, `a/b`, none at all) is a {@linkcode TargetError}, and nothing is
+ * sent.
  *
  * @example
  * ```ts
@@ -107,17 +98,19 @@ export class Resource<T extends KubernetesObject = KubernetesObject> {
   readonly path: string;
   readonly #send: SendApiRequest;
 
-  /** The resource `id`, over `send`. {@linkcode Cluster.resource} makes one. */
+  /**
+   * The resource `id`, over `send`. {@linkcode Cluster.resource} makes one.
+   *
+   * @throws {TargetError} If a part of `id` is nothing that a path can have.
+   */
   constructor(send: SendApiRequest, id: ResourceId) {
-    const { group = "", version, plural, namespace } = id;
-    const root = group === "" ? `/api/${version}` : `/apis/${group}/${version}`;
-    this.path = `${root}${namespace === undefined ? "" : `/namespaces/${encodeURIComponent(namespace)}`}/${plural}`;
+    this.path = resourcePath(id);
     this.#send = send;
   }
 
   /** The object called `name`. */
-  get(name: string, options: { readonly signal?: AbortSignal } = {}): Promise<T> {
-    return this.#json("GET", this.#of(name), options);
+  async get(name: string, options: { readonly signal?: AbortSignal } = {}): Promise<T> {
+    return await this.#json("GET", this.#of(name), options);
   }
 
   /** All objects, asked for in parts. */
@@ -148,7 +141,8 @@ export class Resource<T extends KubernetesObject = KubernetesObject> {
   /**
    * What the objects are now, and from then on every change, until `signal` aborts (the iteration ends then). It survives
    * what ends a watch: it goes on from where it was, and lists anew (`SYNC`) where the server no longer knows that.
-   * `onRetry` is told of each failure; only the first list's is thrown.
+   * `onRetry` is told of each failure; only the first list's is thrown. What `onRetry` throws is reported as an event listener's is,
+   * and changes nothing.
    */
   watch(
     options: ListOptions & { readonly signal: AbortSignal; readonly onRetry?: (error: unknown) => void },
@@ -163,18 +157,18 @@ export class Resource<T extends KubernetesObject = KubernetesObject> {
   }
 
   /** Replaces an object; 409 if it is no longer at `metadata.resourceVersion`. */
-  update(object: Manifest, options: WriteOptions = {}): Promise<T> {
-    return this.#write("PUT", this.#of(object.metadata.name, options), object, "application/json", options);
+  async update(object: Manifest, options: WriteOptions = {}): Promise<T> {
+    return await this.#write("PUT", this.#of(object.metadata.name, options), object, "application/json", options);
   }
 
   /** Changes fields of an object (JSON merge patch, RFC 7396: `null` removes). */
-  patch(name: string, patch: unknown, options: WriteOptions = {}): Promise<T> {
-    return this.#write("PATCH", this.#of(name, options), patch, "application/merge-patch+json", options);
+  async patch(name: string, patch: unknown, options: WriteOptions = {}): Promise<T> {
+    return await this.#write("PATCH", this.#of(name, options), patch, "application/merge-patch+json", options);
   }
 
   /** Makes an object's fields what `object` says, and leaves everybody else's alone (server-side apply). */
-  apply(object: Manifest, options: ApplyOptions): Promise<T> {
-    return this.#write(
+  async apply(object: Manifest, options: ApplyOptions): Promise<T> {
+    return await this.#write(
       "PATCH",
       this.#of(object.metadata.name, options),
       object,
@@ -200,7 +194,8 @@ export class Resource<T extends KubernetesObject = KubernetesObject> {
   }
 
   #of(name: string, { subresource }: WriteOptions = {}): string {
-    return `${this.path}/${encodeURIComponent(name)}${subresource === undefined ? "" : `/${subresource}`}`;
+    const part = subresource === undefined ? "" : `/${pathSegment(subresource, "subresource")}`;
+    return `${this.path}/${pathSegment(name)}${part}`;
   }
 
   #write(
@@ -225,7 +220,7 @@ export class Resource<T extends KubernetesObject = KubernetesObject> {
     const headers: Array<readonly [string, string]> = [["Accept", "application/json"], ...(options.headers ?? [])];
     const response = await this.#send(path, { ...options, method, headers });
     if (!response.ok) throw await ApiError.from(response);
-    return await response.json() as R;
+    return await readJson(response, method, path);
   }
 }
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { pause } from "../bytes/mod.ts";
+import { pause, tell } from "../bytes/mod.ts";
 import type { Status } from "../channels/mod.ts";
 import { ApiError } from "./errors.ts";
 import type { KubernetesObject } from "./objects.ts";
@@ -21,7 +21,7 @@ export type ResourceEvent<T> =
 export interface FollowOptions {
   /** Ends it. */
   readonly signal: AbortSignal;
-  /** Is told of each failure that is made good. */
+  /** Is told of each failure that is made good. What it throws is reported, and changes nothing. */
   readonly onRetry?: (error: unknown) => void;
 }
 
@@ -41,13 +41,6 @@ export async function* follow<T extends KubernetesObject>(
   let first = true;
   let delay = FIRST_DELAY;
   while (!signal.aborted) {
-    const began = performance.now();
-    const deadline = new AbortController();
-    // A link that died says nothing: the server would have ended the watch by then.
-    const timer = setTimeout(
-      () => deadline.abort(new Error(`the watch of ${path} stalled`)),
-      WATCH_SECONDS * 1000 + GRACE,
-    );
     try {
       if (version === undefined) {
         const { items, resourceVersion } = await list();
@@ -55,36 +48,38 @@ export async function* follow<T extends KubernetesObject>(
         first = false;
         yield { type: "SYNC", objects: items };
       }
-      const from = { resourceVersion: version, allowWatchBookmarks: "true", timeoutSeconds: String(WATCH_SECONDS) };
-      const until = AbortSignal.any([signal, deadline.signal]);
-      for await (const event of watch<T>(send, path, { ...query, ...from }, until)) {
+      const began = performance.now();
+      let silent = true;
+      const from = { resourceVersion: version, allowWatchBookmarks: "true" };
+      for await (const event of watch<T>(send, path, { ...query, ...from }, signal)) {
         if (event.type === "ERROR") {
           const status = event.object as unknown as Status;
           throw new ApiError(status.code ?? 500, status);
         }
         version = event.object.metadata.resourceVersion ?? version;
         delay = FIRST_DELAY;
+        silent = false;
         if (event.type !== "BOOKMARK") yield { type: event.type, object: event.object };
       }
       // The server ends a watch every few minutes; one that does so at once shall not be asked without a pause.
-      if (performance.now() - began > FIRST_DELAY) continue;
+      const lasted = performance.now() - began;
+      if (silent && lasted < SHORTEST_WATCH) throw new ApiError(200, { message: `the watch of ${path} ended at once` });
+      if (lasted > FIRST_DELAY) continue;
     } catch (error) {
       if (signal.aborted) return;
       if (first) throw error;
-      // 410 Gone: too old. What happened since cannot be told, only what is now.
-      if (error instanceof ApiError && error.code === 410) version = undefined;
-      onRetry?.(error);
-    } finally {
-      clearTimeout(timer);
+      // A version that is too old (410), that a restored server does not have yet (504), an event that cannot be read: what
+      // happened since cannot be told, only what is now. Who was not heard, or is busy, may know the version.
+      if (error instanceof ApiError && error.code !== 429) version = undefined;
+      tell(onRetry, error);
     }
     await pause(delay * (0.5 + Math.random() / 2), signal);
     delay = Math.min(delay * 2, MAX_DELAY);
   }
 }
 
-/** How long one watch may last, in seconds, and how much longer it is waited for, in milliseconds. */
-const WATCH_SECONDS = 300;
-const GRACE = 15_000;
+/** A watch that ends within this time without an event, in milliseconds, is taken for a refusal, as client-go does. */
+const SHORTEST_WATCH = 1_000;
 
 /** Before the next attempt, in milliseconds: twice as long each time, up to the second. */
 const FIRST_DELAY = 500;

@@ -8,6 +8,7 @@ import { pause } from "../bytes/mod.ts";
 import type { Status } from "../channels/mod.ts";
 import { ApiError, TargetError } from "./errors.ts";
 import type { ContainerSpec, LabelSelector, ObjectMeta, PodObject } from "./objects.ts";
+import { namespacePath, objectPath, type ResourceId, resourcePath } from "./resource_path.ts";
 import { watch, type WatchEvent } from "./watch.ts";
 
 /** The part of a cluster that finding a pod takes. */
@@ -30,54 +31,60 @@ export interface ResolvePodOptions {
   readonly signal?: AbortSignal;
 }
 
-interface ResourceType {
+interface ResourceType extends Omit<ResourceId, "namespace"> {
   /** The Go type, which kubectl's messages name. */
   readonly goType: string;
-  /** The path before `namespaces/`. */
-  readonly prefix: string;
-  readonly plural: string;
   readonly names: readonly string[];
 }
 
-const POD: ResourceType = { goType: "v1.Pod", prefix: "/api/v1", plural: "pods", names: ["pod", "pods", "po"] };
+const POD: ResourceType = { goType: "v1.Pod", version: "v1", plural: "pods", names: ["pod", "pods", "po"] };
 
 /** What has pods (kubectl `polymorphichelpers/attachablepodforobject.go`). */
 const RESOURCE_TYPES: readonly ResourceType[] = [
   POD,
-  { goType: "v1.Service", prefix: "/api/v1", plural: "services", names: ["service", "services", "svc"] },
+  { goType: "v1.Service", version: "v1", plural: "services", names: ["service", "services", "svc"] },
   {
     goType: "v1.ReplicationController",
-    prefix: "/api/v1",
+    version: "v1",
     plural: "replicationcontrollers",
     names: ["replicationcontroller", "replicationcontrollers", "rc"],
   },
   {
     goType: "v1.Deployment",
-    prefix: "/apis/apps/v1",
+    group: "apps",
+    version: "v1",
     plural: "deployments",
     names: ["deployment", "deployments", "deploy"],
   },
   {
     goType: "v1.ReplicaSet",
-    prefix: "/apis/apps/v1",
+    group: "apps",
+    version: "v1",
     plural: "replicasets",
     names: ["replicaset", "replicasets", "rs"],
   },
   {
     goType: "v1.StatefulSet",
-    prefix: "/apis/apps/v1",
+    group: "apps",
+    version: "v1",
     plural: "statefulsets",
     names: ["statefulset", "statefulsets", "sts"],
   },
-  { goType: "v1.DaemonSet", prefix: "/apis/apps/v1", plural: "daemonsets", names: ["daemonset", "daemonsets", "ds"] },
-  { goType: "v1.Job", prefix: "/apis/batch/v1", plural: "jobs", names: ["job", "jobs"] },
+  {
+    goType: "v1.DaemonSet",
+    group: "apps",
+    version: "v1",
+    plural: "daemonsets",
+    names: ["daemonset", "daemonsets", "ds"],
+  },
+  { goType: "v1.Job", group: "batch", version: "v1", plural: "jobs", names: ["job", "jobs"] },
 ];
 
 /**
  * The pod that `target` means: a pod's name, `pod/NAME`, or `TYPE/NAME` of something
  * that selects pods, of which the best candidate is taken (or the first to appear).
  *
- * @throws {TargetError} If the target has no pods, or none in time.
+ * @throws {TargetError} If the target has no pods, or none in time, or is nothing that can be there.
  * @throws {ApiError} If the server refuses to show it.
  */
 export async function resolvePod(
@@ -86,13 +93,12 @@ export async function resolvePod(
   options: ResolvePodOptions,
 ): Promise<PodObject> {
   const { type, name } = parseTarget(target);
-  const base = `${type.prefix}/namespaces/${encodeURIComponent(options.namespace)}`;
-  const path = `${base}/${type.plural}/${encodeURIComponent(name)}`;
+  const { namespace } = options;
+  const path = objectPath({ ...type, namespace }, name);
   if (type === POD) return await getNamespaced<PodObject>(reader, path, options);
   const owner = await getNamespaced<Owner>(reader, path, options);
   const selector = selectorOf(type, owner);
-  const pods = `/api/v1/namespaces/${encodeURIComponent(options.namespace)}/pods`;
-  return await firstPod(reader, pods, selector, options);
+  return await firstPod(reader, resourcePath({ ...POD, namespace }), selector, options);
 }
 
 function accepts(pod: PodObject, { accept }: ResolvePodOptions): boolean {
@@ -106,7 +112,7 @@ async function getNamespaced<T>(reader: ObjectReader, path: string, options: Res
     return await reader.get<T>(path, get);
   } catch (error) {
     if (!(error instanceof ApiError) || error.code !== 404) throw error;
-    const response = await reader.request(`/api/v1/namespaces/${encodeURIComponent(options.namespace)}`, get);
+    const response = await reader.request(namespacePath(options.namespace), get);
     if (response.status === 404) throw await ApiError.from(response, options);
     await response.body?.cancel(); // It is there, or the caller may not know: the first answer counts.
     throw error;
@@ -172,13 +178,14 @@ export function formatSelector(selector: LabelSelector): string {
 }
 
 /**
- * Orders pods from the best candidate to the worst: assigned, running, ready, ready for
- * longer, restarted less, older (kubectl `pkg/util/podutils`, ActivePods reversed).
+ * Orders pods from the best candidate to the worst: assigned, running, ready, not being deleted, to be deleted later, ready
+ * for longer, restarted less, older (kubectl `pkg/util/podutils`, ActivePods reversed).
  */
 export function compareActivity(a: PodObject, b: PodObject): number {
   return (Number(isAssigned(b)) - Number(isAssigned(a))) ||
     (phaseRank(b) - phaseRank(a)) ||
     (Number(readySince(b) !== undefined) - Number(readySince(a) !== undefined)) ||
+    (deletion(b) - deletion(a)) ||
     ((readySince(a) ?? 0) - (readySince(b) ?? 0)) ||
     (restarts(a) - restarts(b)) ||
     (created(a) - created(b));
@@ -190,6 +197,11 @@ function isAssigned(pod: PodObject): boolean {
 
 function phaseRank(pod: PodObject): number {
   return ["Pending", "Unknown", "Running"].indexOf(pod.status?.phase ?? "");
+}
+
+/** When a pod is to be gone; of two that stay the difference is NaN, which is none. */
+function deletion({ metadata: { deletionTimestamp } }: PodObject): number {
+  return deletionTimestamp ? Date.parse(deletionTimestamp) : Infinity;
 }
 
 function readySince(pod: PodObject): number | undefined {
@@ -262,6 +274,18 @@ export function refuseCompleted(pod: PodObject, action: string): void {
   const phase = pod.status?.phase;
   if (phase === "Succeeded" || phase === "Failed") {
     throw new TargetError(`cannot ${action} a container in a completed pod; current phase is ${phase}`);
+  }
+}
+
+/**
+ * Refuses a pod that does not run: its ports are nobody's.
+ *
+ * @throws {TargetError} With kubectl's words.
+ */
+export function refuseNotRunning(pod: PodObject): void {
+  const phase = pod.status?.phase;
+  if (phase !== "Running") {
+    throw new TargetError(`unable to forward port because pod is not running. Current status=${phase}`);
   }
 }
 

@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { PodwireError } from "../../lib/bytes/mod.ts";
 import type { PodObject } from "../../lib/client/mod.ts";
+import { CredentialsError } from "../../lib/kubeconfig/mod.ts";
 import { watchPod } from "../../lib/client/pod_watch.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { FakeServer, makePod } from "./forward_server.ts";
@@ -27,11 +28,12 @@ async function withWatch(work: (scene: Scene) => Promise<void>, pod: PodObject =
   const watching = watchPod((path, options) => request(path, options), pod, {
     terminating: () => told.push("terminating"),
     gone: (reason) => told.push(reason),
+    blind: (reason) => told.push(`blind: ${reason.message}`),
   }, controller.signal).then(() => over = true);
   await clock.settle();
   await work({ clock, server, told });
   await clock.settle();
-  const gone = told.some((word) => word !== "terminating");
+  const gone = told.some((word) => word.startsWith("pod "));
   assertEquals(over, gone, "it ends when the pod is gone, and not before");
   controller.abort(new PodwireError("the test is over"));
   await watching;
@@ -140,13 +142,61 @@ Deno.test("watchPod() takes it for no news of the pod that the server is away, o
       await clock.pass(30_000);
       assertEquals(told, []);
       const asked = server.requests.length;
-      assert(asked <= 125, `${asked} requests in half a minute`);
+      assert(asked <= 20, `${asked} requests in half a minute`);
       server.watchStatus = server.getStatus = 200;
       server.pods.delete("web-0");
       await clock.pass(5_000);
       assertEquals(told, [DELETED]);
     });
   }
+});
+
+Deno.test("watchPod() hardly asks for credentials that are not to be had, and says so once", async () => {
+  await withWatch(async ({ server, told, clock }) => {
+    const blind = "blind: getting credentials: exec: it failed";
+    for (const said of [[blind], [blind, blind]]) {
+      server.unsendable = new CredentialsError("getting credentials: exec: it failed");
+      server.endWatches(new PodwireError("connection reset"));
+      const before = server.attempts;
+      await clock.pass(5 * 60_000);
+      const attempts = server.attempts - before;
+      assert(attempts >= 9 && attempts <= 11, `${attempts} attempts in five minutes`);
+      assertEquals(told, said);
+      server.unsendable = undefined;
+      await clock.pass(30_000);
+      assertEquals(server.watches, 1);
+    }
+    server.pods.delete("web-0");
+    server.endWatches();
+    await clock.pass(5_000);
+    assertEquals(told.at(-1), DELETED);
+  });
+});
+
+Deno.test("watchPod() looks at the pod again where a watch can be had, but ends at once", async () => {
+  await withWatch(async ({ server, clock }) => {
+    for (let passed = 0; passed < 60_000; passed += 100) {
+      server.endWatches();
+      await clock.pass(100);
+    }
+    assert(server.requests.length < 50, `${server.requests.length} requests in a minute`);
+    await clock.pass(5_000);
+    server.put(makePod("web-0", { resourceVersion: "9" })); // All is well again: it is asked as soon as at first.
+    await clock.settle();
+    server.endWatches();
+    await clock.pass(300);
+    assertEquals(server.requests.at(-1), "watch web-0 9");
+  });
+});
+
+Deno.test("watchPod() gives a watch up that says nothing for longer than the server lets one live", async () => {
+  await withWatch(async ({ server, told, clock }) => {
+    server.pods.delete("web-0"); // The link is dead: nobody is told.
+    await clock.pass(314_000);
+    assertEquals([told, server.requests.length], [[], 1]);
+    await clock.pass(2_000);
+    assertEquals(told, [DELETED]);
+  });
 });
 
 Deno.test("watchPod() ends with its signal, also in a pause", async () => {

@@ -151,20 +151,56 @@ Deno.test("Resource.watch() goes on from the last version that it saw, a bookmar
   });
 });
 
+/** Breaks the watch, and answers the next one with `response`. */
+function answerWatch(server: ObjectServer, response: Response): void {
+  server.intercept = ({ path }) => {
+    if (!path.includes("watch=true")) return undefined;
+    server.intercept = () => undefined;
+    return response;
+  };
+  server.endWatches(new Error("broken"));
+}
+
+function failure(code: number, message: string): object {
+  return { kind: "Status", code, message };
+}
+
 for (
-  const [how, gone] of Object.entries<(server: ObjectServer) => void>({
-    "an event": (server) => server.emit("ERROR", { kind: "Status", code: 410, message: "too old" }, MAPS),
-    "its answer": (server) => {
-      server.intercept = ({ path }) => {
-        if (!path.includes("watch=true")) return undefined;
-        server.intercept = () => undefined;
-        return status(410, "too old");
-      };
-      server.endWatches(new Error("broken"));
-    },
+  const [how, [gone, why]] of Object.entries<[gone: (server: ObjectServer) => void, why: string]>({
+    "an event says that its version is too old": [
+      (server) => server.emit("ERROR", failure(410, "too old"), MAPS),
+      "too old",
+    ],
+    "its answer says that its version is too old": [
+      (server) => answerWatch(server, status(410, "too old")),
+      "too old",
+    ],
+    "an event says that its version is not there yet": [
+      (server) => server.emit("ERROR", failure(504, "Too large resource version: 900, current: 10"), MAPS),
+      "Too large resource version: 900, current: 10",
+    ],
+    "its version is refused": [(server) => answerWatch(server, status(400, "no such version")), "no such version"],
+    "an event is no JSON": [
+      (server) => answerWatch(server, new Response("<html>\n")),
+      `malformed watch event of ${MAPS}`,
+    ],
+    "an event is of no known type": [
+      (server) => server.emit("CHANGED", map("b"), MAPS),
+      `malformed watch event of ${MAPS}`,
+    ],
+    "an event has no object": [(server) => server.emit("MODIFIED", null, MAPS), `malformed watch event of ${MAPS}`],
+    "an event's object has no metadata": [
+      (server) => server.emit("MODIFIED", { kind: "ConfigMap" }, MAPS),
+      `malformed watch event of ${MAPS}`,
+    ],
+    "an event is too large": [
+      (server) => answerWatch(server, new Response(`{"type":"ADDED","object":"${"x".repeat(5 * 1024 * 1024)}`)),
+      `watch event of ${MAPS} is larger than 4194304 bytes`,
+    ],
+    "it ends at once": [(server) => answerWatch(server, new Response("")), `the watch of ${MAPS} ended at once`],
   })
 ) {
-  Deno.test(`Resource.watch() lists anew when ${how} says that its version is too old`, async () => {
+  Deno.test(`Resource.watch() lists anew when ${how}`, async () => {
     await withWatch(async ({ server, clock, told, retried }) => {
       server.objects.delete(`${MAPS}/a`); // Nobody is told.
       gone(server);
@@ -172,7 +208,27 @@ for (
       server.put(`${MAPS}/b`, map("b"));
       await clock.settle();
       assertEquals(told, ["SYNC a", "SYNC ", "ADDED b"]);
-      assertEquals(retried.at(-1), "too old");
+      assertEquals(retried.at(-1), why);
+    });
+  });
+}
+
+for (
+  const [how, fail] of Object.entries<(server: ObjectServer) => void>({
+    "its answer says that the server is busy": (server) => answerWatch(server, status(429, "busy")),
+    "an event says that the server is busy": (server) => server.emit("ERROR", failure(429, "busy"), MAPS),
+    "the connection breaks": (server) => server.endWatches(new Error("busy")),
+  })
+) {
+  Deno.test(`Resource.watch() goes on from the same version when ${how}`, async () => {
+    await withWatch(async ({ server, clock, told, retried }) => {
+      server.put(`${MAPS}/b`, map("b"));
+      await clock.settle();
+      fail(server);
+      await clock.pass(5_000);
+      assertEquals(retried.at(-1), "busy");
+      assertEquals(told, ["SYNC a", "ADDED b"]);
+      assert(server.requests.at(-1)?.includes("resourceVersion=102"), server.requests.at(-1));
     });
   });
 }

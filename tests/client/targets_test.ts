@@ -69,14 +69,21 @@ Deno.test("refuseCompleted() refuses pods that have ended", () => {
 });
 
 Deno.test("compareActivity() puts the best candidate first", () => {
-  const make = (name: string, status: PodObject["status"], nodeName = "n", created = "2026-01-01T00:00:00Z") => ({
-    metadata: { name, creationTimestamp: created },
+  const make = (
+    name: string,
+    status: PodObject["status"],
+    nodeName = "n",
+    created = "2026-01-01T00:00:00Z",
+    deletionTimestamp?: string,
+  ) => ({
+    metadata: { name, creationTimestamp: created, ...(deletionTimestamp && { deletionTimestamp }) },
     spec: { nodeName },
     ...(status && { status }),
   });
   const ready = (since: string) => [{ type: "Ready", status: "True", lastTransitionTime: since }];
+  const long = { phase: "Running", conditions: ready("2026-01-01T00:00:00Z") };
   const ordered = [
-    make("ready for long", { phase: "Running", conditions: ready("2026-01-01T00:00:00Z") }),
+    make("ready for long", long),
     make("ready, older", { phase: "Running", conditions: ready("2026-01-02T00:00:00Z") }, "n", "2025-01-01T00:00:00Z"),
     make("ready, newer", { phase: "Running", conditions: ready("2026-01-02T00:00:00Z") }),
     make("restarted", {
@@ -84,7 +91,10 @@ Deno.test("compareActivity() puts the best candidate first", () => {
       conditions: ready("2026-01-02T00:00:00Z"),
       containerStatuses: [{ restartCount: 3 }],
     }),
+    make("ready, ends later", long, "n", "2026-01-01T00:00:00Z", "2026-01-03T00:00:20Z"),
+    make("ready, ends sooner", long, "n", "2026-01-01T00:00:00Z", "2026-01-03T00:00:10Z"),
     make("not ready", { phase: "Running" }),
+    make("not ready, ends", { phase: "Running" }, "n", "2025-01-01T00:00:00Z", "2026-01-03T00:00:20Z"),
     make("unknown", { phase: "Unknown" }),
     make("pending", { phase: "Pending" }),
     make("unassigned", { phase: "Running" }, ""),
@@ -168,6 +178,21 @@ Deno.test("resolvePod() reads every form of target", async () => {
   }
 });
 
+Deno.test("resolvePod() takes the new pod of a rollout, not the one that is ending", async () => {
+  const make = (name: string, since: string, deletionTimestamp?: string) => ({
+    metadata: { name, creationTimestamp: since, ...(deletionTimestamp && { deletionTimestamp }) },
+    spec: { nodeName: "n" },
+    status: { phase: "Running", conditions: [{ type: "Ready", status: "True", lastTransitionTime: since }] },
+  });
+  const api = cluster({
+    "/apis/apps/v1/namespaces/shop/deployments/web": { spec: { selector: { matchLabels: { app: "web" } } } },
+    "/api/v1/namespaces/shop/pods?labelSelector=app=web": {
+      items: [make("old", "2026-11-01T00:00:00Z", "2026-11-21T21:50:30Z"), make("new", "2026-11-21T21:49:00Z")],
+    },
+  });
+  assertEquals((await api.resolvePod("deploy/web")).metadata.name, "new");
+});
+
 Deno.test("resolvePod() says what is wrong with a target", async () => {
   const base = "/api/v1/namespaces/shop";
   const api = cluster({
@@ -192,7 +217,7 @@ Deno.test("resolvePod() says what is wrong with a target", async () => {
 
 Deno.test("resolvePod() waits for a first pod, and not for ever", async () => {
   const base = "/api/v1/namespaces/shop";
-  const watch = `${base}/pods?labelSelector=app=web&resourceVersion=7&watch=true`;
+  const watch = `${base}/pods?labelSelector=app=web&resourceVersion=7&timeoutSeconds=300&watch=true`;
   const service = { metadata: { name: "web" }, spec: { selector: { app: "web" } } };
   const event = JSON.stringify({ type: "ADDED", object: { metadata: { name: "web-9" } } });
   const answers = (body: ReadableStream | string) => ({
