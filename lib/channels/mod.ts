@@ -5,9 +5,13 @@
  * @module
  */
 export {
+  BEARER_PROTOCOL,
   Channel,
   hasJsonStatus,
+  hasSizes,
   isRemoteCommandProtocol,
+  PING,
+  PROTOCOL_HEADER,
   REMOTE_COMMAND_PROTOCOLS,
   type RemoteCommandProtocol,
   SPDY_PROTOCOLS,
@@ -23,7 +27,7 @@ export {
   type StatusDetails,
   SUCCESS,
 } from "./status.ts";
-export { encodeResize, ResizeDecoder, type TerminalSize } from "./resize.ts";
+export { checkSize, encodeResize, ResizeDecoder, type TerminalSize } from "./resize.ts";
 export {
   DisconnectedError,
   RemoteCommandSession,

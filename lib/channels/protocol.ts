@@ -1,5 +1,5 @@
 /**
- * The names of Kubernetes' remote command protocol: subprotocols and channel ids.
+ * The names and numbers of Kubernetes' remote command protocol: subprotocols, channel ids and what goes with them.
  *
  * @module
  */
@@ -32,9 +32,32 @@ export const SPDY_PROTOCOLS: readonly string[] = [
   "channel.k8s.io",
 ];
 
+/**
+ * The header field that names the protocols on top of SPDY, each in a line of its own
+ * (`k8s.io/streaming/pkg/httpstream/httpstream.go`).
+ */
+export const PROTOCOL_HEADER = "X-Stream-Protocol-Version";
+
+/**
+ * What the WebSocket subprotocol begins with that carries a token where headers cannot; base64url without padding follows
+ * (apiserver `authentication/request/websocket`).
+ */
+export const BEARER_PROTOCOL = "base64url.bearer.authorization.k8s.io.";
+
+/**
+ * As client-go's heartbeats (`tools/remotecommand/websocket.go`, `transport/spdy/spdy.go`), over SPDY too with the deadline of
+ * its WebSocket; in milliseconds.
+ */
+export const PING = { interval: 5_000, timeout: 60_000 } as const;
+
 /** Whether the error channel of `protocol` carries a JSON `Status` (v4 and later) rather than plain text. */
 export function hasJsonStatus(protocol: string): boolean {
   return protocol.startsWith("v5.") || protocol.startsWith("v4.");
+}
+
+/** Whether exec and attach over SPDY have a stream for the terminal's size in `protocol` (v3 and later). */
+export function hasSizes(protocol: string): boolean {
+  return protocol !== "channel.k8s.io" && protocol !== "v2.channel.k8s.io";
 }
 
 /** Whether `name` is a {@linkcode RemoteCommandProtocol}. */

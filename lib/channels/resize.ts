@@ -12,6 +12,19 @@ export interface TerminalSize {
   readonly rows: number;
 }
 
+/**
+ * Checks a size from outside: Kubernetes reads no more sizes behind one that is none.
+ *
+ * @throws {TypeError} If `columns` or `rows` is no number.
+ * @throws {RangeError} If one of them is not a whole number from 0 to 65 535.
+ */
+export function checkSize({ columns, rows }: TerminalSize): void {
+  for (const [name, value] of Object.entries({ columns, rows })) {
+    if (typeof value !== "number") throw new TypeError(`${name}: expected a number, and not ${String(value)}`);
+    if (!isU16(value)) throw new RangeError(`${name}: ${value} is not a whole number from 0 to 65535`);
+  }
+}
+
 /** A size as client-go sends it: capitalised keys, a line feed behind (`tools/remotecommand/resize.go`). */
 export function encodeResize(size: TerminalSize): Uint8Array {
   return new TextEncoder().encode(

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { ByteQueue, PodwireError } from "../bytes/mod.ts";
+import { ByteQueue, PodwireError, toBytes } from "../bytes/mod.ts";
 import { ChannelProtocolError } from "./codec.ts";
 import { hasJsonStatus } from "./protocol.ts";
-import { encodeResize, type TerminalSize } from "./resize.ts";
+import { checkSize, encodeResize, type TerminalSize } from "./resize.ts";
 import { exitCodeOf, parseStatus, RemoteCommandError, textStatus } from "./status.ts";
 import type { RemoteCommandWire, WireEnd } from "./wire.ts";
 
@@ -144,16 +144,18 @@ export class RemoteCommandSession {
   }
 
   /**
-   * Sends `data` as input; resolves when the transport has taken it.
+   * Sends `data`, an `ArrayBuffer` or a view, as input; resolves when the transport has taken it.
    *
+   * @throws {TypeError} If `data` is something else.
    * @throws {StdinClosedError} If the command has ended or its input was closed.
    * @throws {DisconnectedError} If the session broke.
    */
-  async writeStdin(data: Uint8Array): Promise<void> {
+  async writeStdin(data: ArrayBufferView | ArrayBuffer): Promise<void> {
+    const bytes = toBytes(data);
     // All at once: the wire puts several messages into one write.
     const sends: Promise<void>[] = [];
-    for (let start = 0; start < data.length; start += MAX_PAYLOAD) {
-      sends.push(this.#sendStdin(data.subarray(start, start + MAX_PAYLOAD)));
+    for (let start = 0; start < bytes.length; start += MAX_PAYLOAD) {
+      sends.push(this.#sendStdin(bytes.subarray(start, start + MAX_PAYLOAD)));
     }
     await Promise.all(sends);
   }
@@ -176,8 +178,14 @@ export class RemoteCommandSession {
     }
   }
 
-  /** Tells the command its terminal's size. Does nothing without a terminal. */
+  /**
+   * Tells the command its terminal's size. Does nothing without a terminal.
+   *
+   * @throws {TypeError} If a part of the size is no number.
+   * @throws {RangeError} If a part of the size is not a whole number from 0 to 65 535.
+   */
   async resize(size: TerminalSize): Promise<void> {
+    checkSize(size);
     if (!this.#tty || this.#ended) return;
     await this.#wire.sendSize(encodeResize(size));
   }

@@ -6,7 +6,7 @@
 import type { Duplex } from "../bytes/mod.ts";
 import { SpdySession, SpdySessionError, type SpdyStream, StreamResetError } from "../spdy/mod.ts";
 import { ChannelProtocolError } from "./codec.ts";
-import { SPDY_PROTOCOLS } from "./protocol.ts";
+import { hasSizes, PING, SPDY_PROTOCOLS } from "./protocol.ts";
 import type { RemoteCommandSink, RemoteCommandWire, RequestedStreams, WireEnd } from "./wire.ts";
 
 /**
@@ -129,9 +129,6 @@ export class SpdyWire implements RemoteCommandWire {
   }
 }
 
-/** As client-go's heartbeat (`transport/spdy/spdy.go`), with the deadline of its WebSocket; in milliseconds. */
-const PING = { interval: 5_000, timeout: 60_000 };
-
 /** What is read from a stream at once, in bytes: Kubernetes' largest frames. */
 const BUFFER_SIZE = 32 * 1024;
 
@@ -152,8 +149,4 @@ async function copy(
     if (error instanceof StreamResetError) return "RST";
     throw error;
   }
-}
-
-function hasSizes(protocol: string): boolean {
-  return protocol !== "channel.k8s.io" && protocol !== "v2.channel.k8s.io";
 }

@@ -1,11 +1,13 @@
 /**
  * Tar archives, by two libraries: `tar-stream` reads names in any encoding, so that none of their bytes is lost, but writes long or
  * foreign ones in pax headers only, which busybox does not know; `modern-tar` writes GNU's, which every `tar` knows, but
- * reads UTF-8 only.
+ * reads UTF-8 only. It reads where `tar-stream` cannot be loaded, which needs Node's `events`: in a browser.
  *
  * @module
  */
-import { concat, Wakeup } from "../bytes/mod.ts";
+import type { TarHeader } from "modern-tar";
+import { concat, streamOf, Wakeup } from "../bytes/mod.ts";
+import type { Content } from "./copy_content.ts";
 import { bytesOf, fromText } from "./copy_names.ts";
 import { CopyError } from "./copy_error.ts";
 import type { EntryType } from "./copy_tree.ts";
@@ -47,13 +49,17 @@ const SMALL = 16 * 1024;
 /** The longest header, in bytes: Linux' paths end at 4 KiB. The library holds all of one in memory. */
 const MAX_LONG_HEADER = 1024 * 1024;
 
+/** What `modern-tar` may have taken behind an entry that is not asked for yet, in bytes: its own bound, and room for a chunk. */
+const TAKEN_AHEAD = 2 * 1024 * 1024;
+
 /**
  * Reads an archive. What is not read of an entry is skipped.
  *
  * @throws {CopyError} If it holds a name that cannot be read, or a header that is longer than any name.
  */
 export async function* readArchive(archive: ReadableStream<Uint8Array>): AsyncGenerator<ArchiveEntry> {
-  const { default: tar } = await import("tar-stream") as unknown as TarStream;
+  const tar = await loadTarStream();
+  if (!tar) return yield* readPlainArchive(archive);
   const extract = tar.extract({ filenameEncoding: "latin1", highWaterMark: READ_AHEAD });
   const reader = archive.getReader();
   const [drained, offered] = [new Wakeup(), new Wakeup()];
@@ -62,7 +68,7 @@ export async function* readArchive(archive: ReadableStream<Uint8Array>): AsyncGe
   let goOn = () => {};
   let sinceEntry = 0;
   let gone = false;
-  let failure: Error | undefined;
+  let failure: { readonly error: unknown } | undefined;
   const offer = (entry: ArchiveEntry, next: () => void) => {
     ready.push(entry);
     ahead += 512 + entry.header.size;
@@ -85,7 +91,7 @@ export async function* readArchive(archive: ReadableStream<Uint8Array>): AsyncGe
     }
   });
   extract.on("drain", () => drained.wake());
-  extract.on("error", (error) => failure = error);
+  extract.on("error", (error) => failure ??= { error });
   extract.on("close", () => {
     gone = true; // Nothing drains any more.
     drained.wake();
@@ -101,6 +107,7 @@ export async function* readArchive(archive: ReadableStream<Uint8Array>): AsyncGe
         if (!extract.write(value) && !gone) await drained.wait();
       }
     } catch (error) {
+      failure ??= { error }; // It may be no Error: an abort may have any reason.
       extract.destroy(error as Error);
     }
   })();
@@ -111,13 +118,14 @@ export async function* readArchive(archive: ReadableStream<Uint8Array>): AsyncGe
         yield entry;
         if (!Array.isArray(entry.content)) (entry.content as EntryStream).resume();
       } else if (gone) {
-        if (failure) throw failure;
+        if (failure) throw failure.error;
         return;
       } else {
         ahead = 0;
-        goOn();
+        const next = goOn;
         goOn = () => {};
-        await offered.wait();
+        next(); // What it leads to may be there at once.
+        if (ready.length === 0 && !gone) await offered.wait();
       }
     }
   } finally {
@@ -127,8 +135,68 @@ export async function* readArchive(archive: ReadableStream<Uint8Array>): AsyncGe
   }
 }
 
+async function loadTarStream(): Promise<TarStream["default"] | undefined> {
+  try {
+    const { default: tar } = await import("tar-stream") as unknown as TarStream;
+    // A bundle gives, the second time, what there was when the first one failed.
+    return typeof tar.extract === "function" ? tar : undefined;
+  } catch {
+    return undefined; // There are no `events` here.
+  }
+}
+
+/** As {@linkcode readArchive}, of names that are UTF-8: in a browser. */
+export async function* readPlainArchive(archive: ReadableStream<Uint8Array>): AsyncGenerator<ArchiveEntry> {
+  const { createTarDecoder } = await import("modern-tar");
+  const decoder = createTarDecoder({ strict: true });
+  const reader = archive.getReader();
+  const writer = decoder.writable.getWriter();
+  const entries = decoder.readable.getReader();
+  let sinceEntry = 0;
+  const pumped = (async () => {
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return await writer.close();
+        sinceEntry += value.length;
+        if (sinceEntry > TAKEN_AHEAD + MAX_LONG_HEADER) {
+          throw new CopyError("tar contents corrupted: a header of more than 1 MiB");
+        }
+        await writer.write(value);
+      }
+    } catch (error) {
+      await writer.abort(error).catch(() => {}); // The entries end with it.
+    }
+  })();
+  try {
+    for (;;) {
+      const { done, value } = await entries.read();
+      if (done) return;
+      const { header, body } = value;
+      sinceEntry = -header.size;
+      yield { header: readPlainHeader(header), content: body };
+      // To cancel it may take the next one's content along (modern-tar 0.8.6). What breaks it breaks the archive.
+      if (!body.locked) await body.pipeTo(new WritableStream()).catch(() => {});
+    }
+  } finally {
+    await entries.cancel().catch(() => {}); // What broke it has been seen.
+    await reader.cancel().catch(() => {});
+    await pumped;
+  }
+}
+
+/** An entry's content, which comes by once, as what is copied. */
+export function passingContent(content: ArchiveEntry["content"], size: number): Content {
+  return {
+    size,
+    once: true,
+    open: () => content instanceof ReadableStream ? content : streamOf(content),
+    bytes: () => readContent(content),
+  };
+}
+
 /** All of an entry's content. */
-export async function readContent(content: ArchiveEntry["content"]): Promise<Uint8Array> {
+async function readContent(content: ArchiveEntry["content"]): Promise<Uint8Array> {
   const chunks = Array.isArray(content) ? content : await Array.fromAsync(content);
   return chunks.length === 1 ? chunks[0]! : concat(chunks);
 }
@@ -180,12 +248,32 @@ function readHeader(header: Headers): ArchiveHeader {
     name: pax.path === undefined ? header.name : fromPax(pax.path),
     type: TYPES[header.type ?? ""] ?? "other",
     mode: header.mode & 0o7777,
-    mtime: pax.mtime === undefined ? header.mtime.getTime() / 1000 : Number(pax.mtime),
+    mtime: pax.mtime === undefined ? readTime(header.mtime) : Number(pax.mtime),
     uid: Number(pax.uid ?? header.uid),
     gid: Number(pax.gid ?? header.gid),
     size: header.size,
     ...(target !== undefined && { target }),
   };
+}
+
+/** A time before 1970 comes a second late: tar-stream 3.1.7 takes the two's complement of GNU's for the ones'. */
+function readTime(mtime: Date): number {
+  const seconds = mtime.getTime() / 1000;
+  return seconds < 0 ? seconds - 1 : seconds;
+}
+
+function readPlainHeader({ name, type, linkname, mode, uid, gid, size, mtime, pax }: TarHeader): ArchiveHeader {
+  return readHeader({
+    name: fromPax(name),
+    type: type ?? "file",
+    linkname: linkname ? fromPax(linkname) : null,
+    mode: mode ?? 0,
+    uid: uid ?? 0,
+    gid: gid ?? 0,
+    size,
+    mtime: mtime ?? new Date(0),
+    pax: pax ?? null,
+  });
 }
 
 /** The library has read it as UTF-8 by now. */
@@ -202,7 +290,15 @@ export interface PackedEntry {
   readonly content?: Uint8Array | ReadableStream<Uint8Array>;
 }
 
-/** Writes an archive. `precise` keeps fractions of a second, in pax headers: for a `tar` that knows them. */
+/** Whether a time, in seconds since 1970, fits into a header: it has eleven octal digits, and no sign. */
+export function isPlainTime(mtime: number): boolean {
+  return mtime >= 0 && mtime < 8 ** 11;
+}
+
+/**
+ * Writes an archive. `precise` keeps fractions of a second, and times that fit into no header, in pax headers: for a `tar`
+ * that knows them.
+ */
 export async function packArchive(
   entries: Iterable<PackedEntry>,
   precise: boolean,
@@ -221,7 +317,8 @@ export async function packArchive(
     try {
       for (const { header, content } of entries) {
         const { name, type, mode, uid, gid, size, target } = header;
-        const mtime = Math.max(0, header.mtime);
+        const mtime = isPlainTime(header.mtime) ? header.mtime : 0;
+        const inPax = precise && (mtime !== header.mtime || mtime % 1 !== 0);
         if (!isPlain(name)) await add(longHeader("gnu-long-name", name), bytesOf(`${name}\0`));
         if (target !== undefined && !isPlain(target)) {
           await add(longHeader("gnu-long-link-name", target), bytesOf(`${target}\0`));
@@ -235,7 +332,7 @@ export async function packArchive(
           gid,
           mtime: new Date(Math.floor(mtime) * 1000),
           ...(target !== undefined && { linkname: isPlain(target) ? target : "podwire" }),
-          ...(precise && mtime % 1 !== 0 && { pax: { mtime: mtime.toFixed(6) } }),
+          ...(inPax && { pax: { mtime: header.mtime.toFixed(6) } }),
         }, content);
       }
       controller.finalize();

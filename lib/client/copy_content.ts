@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { concat, toBytes } from "../bytes/mod.ts";
 import { CopyError } from "./copy_error.ts";
 
 /** A source of bytes. */
@@ -20,14 +21,22 @@ export interface Content {
 }
 
 /** What {@linkcode Pod.upload} takes. */
-export type UploadSource = ReadableStream<Uint8Array> | Blob | Uint8Array | Content;
+export type UploadSource = ReadableStream<Uint8Array> | Blob | ArrayBufferView | ArrayBuffer | Content;
 
-/** `source` as something that can be read again. */
+/**
+ * `source` as something that can be read again.
+ *
+ * @throws {TypeError} If it is no source.
+ */
 export function contentOf(source: UploadSource): Content {
   if (source instanceof ReadableStream) return new StreamContent(source);
   if (source instanceof Blob) return { size: source.size, open: (offset) => source.slice(offset).stream() };
-  if (source instanceof Uint8Array) return contentOf(new Blob([new Uint8Array(source)]));
+  if (!isContent(source)) return contentOf(new Blob([new Uint8Array(toBytes(source))]));
   return source.once ? new StreamContent(source.open(0), source.size) : source;
+}
+
+function isContent(source: unknown): source is Content {
+  return typeof source === "object" && source !== null && "open" in source;
 }
 
 /** How much of a stream is kept after it was sent, in bytes: more than all buffers on the way to a container hold. */
@@ -87,8 +96,9 @@ export class StreamContent implements Content {
   async #read(): Promise<boolean> {
     const { done, value } = await this.#reader.read();
     if (done) return false; // And for ever: the promise stays.
-    this.#kept.push(value);
-    this.#end += value.length;
+    const chunk = toBytes(value);
+    this.#kept.push(chunk);
+    this.#end += chunk.length;
     while (this.#end - this.#start - this.#kept[0]!.length > KEPT) this.#start += this.#kept.shift()!.length;
     this.#reading = undefined;
     return true;
@@ -106,5 +116,8 @@ export class StreamContent implements Content {
 
 /** All of `content`, which is small. */
 export async function readAll(content: Content): Promise<Uint8Array> {
-  return content.bytes ? await content.bytes() : new Uint8Array(await new Response(content.open(0)).arrayBuffer());
+  if (content.bytes) return toBytes(await content.bytes());
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of content.open(0)) chunks.push(toBytes(chunk));
+  return chunks.length === 1 ? chunks[0]! : concat(chunks);
 }

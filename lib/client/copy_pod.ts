@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { streamOf, tell } from "../bytes/mod.ts";
 import { SegmentDigest } from "./copy_check.ts";
 import { type Content, contentOf, StreamContent, type UploadSource } from "./copy_content.ts";
 import { loadDigests, type SumTool } from "./copy_digest.ts";
@@ -22,13 +23,19 @@ export interface CopyOptions {
   readonly retries?: number;
   /** Ends the copy: what was at its destination stays. */
   readonly signal?: AbortSignal;
-  /** Is told how many bytes have been copied; fewer than before after a break. */
+  /**
+   * Is told how many bytes have been copied; fewer than before after a break. What it throws is reported as an event listener's
+   * is, and changes nothing.
+   */
   readonly onProgress?: (bytes: number) => void;
 }
 
 /** How to upload a file. */
 export interface UploadOptions extends CopyOptions {
-  /** Its permissions. Default: those of the file that is there, which keeps its owner too; 0o644 for a new one. */
+  /**
+   * Its permissions; the type that `Deno.stat` has in its `mode` is left out. Default: those of the file that is there, which
+   * keeps its owner too; 0o644 for a new one.
+   */
   readonly mode?: number;
   /** When it was changed. Default: now. */
   readonly mtime?: Date;
@@ -42,10 +49,12 @@ export interface Uploaded {
   readonly checkedBy: SumTool;
 }
 
-/** A file that is being downloaded. */
-export interface Download {
+/**
+ * A file that is being downloaded. A shell in the container waits for it: read it to its end, cancel it or dispose of it.
+ */
+export interface Download extends AsyncDisposable {
   /** Its bytes. It errors, at the latest at its end, unless they are what the container has. */
-  readonly readable: ReadableStream<Uint8Array>;
+  readonly readable: ReadableStream<Uint8Array<ArrayBuffer>>;
   /** Its size in bytes. */
   readonly size: number;
   /** Its permissions. */
@@ -57,7 +66,7 @@ export interface Download {
 }
 
 /** `options` as a place to copy to or from. */
-export function placeOf(pod: Pod, { container, retries = 10, signal }: CopyOptions): CopyPlace {
+function placeOf(pod: Pod, { container, retries = 10, signal }: CopyOptions): CopyPlace {
   return { pod, container, retries, signal };
 }
 
@@ -68,6 +77,7 @@ export async function upload(
   path: string,
   options: UploadOptions,
 ): Promise<Uploaded> {
+  checkFile(options);
   const content = contentOf(source);
   try {
     return await uploadContent(placeOf(pod, options), content, path, options);
@@ -78,12 +88,26 @@ export async function upload(
   }
 }
 
+/** Checks what a file is to have: an archive, or a shell, would make something else of it. */
+function checkFile({ mode, mtime }: UploadOptions): void {
+  if (mode !== undefined) {
+    if (typeof mode !== "number") throw new TypeError(`mode: expected a number, and not ${typeof mode}`);
+    if (!Number.isInteger(mode) || mode < 0 || mode > 0o177777) throw new RangeError(`mode: ${mode} is no file's mode`);
+  }
+  if (mtime !== undefined) {
+    if (!(mtime instanceof Date)) throw new TypeError(`mtime: expected a Date, and not ${typeof mtime}`);
+    if (Number.isNaN(mtime.getTime())) throw new RangeError("mtime: the Date is invalid");
+  }
+}
+
 async function uploadContent(
   place: CopyPlace,
   content: Content,
   path: string,
-  { mode, mtime = new Date(), onProgress }: UploadOptions,
+  options: UploadOptions,
 ): Promise<Uploaded> {
+  const { mtime = new Date(), onProgress } = options;
+  const mode = options.mode === undefined ? undefined : options.mode & 0o7777;
   const shell = await ContainerShell.open(place);
   try {
     const entry: TreeEntry = {
@@ -101,7 +125,7 @@ async function uploadContent(
       place,
       shell,
       {
-        entries: () => ReadableStream.from([entry]),
+        entries: () => streamOf([entry]),
         changed: (files) => {
           const wrong = files.find(({ size }) => size !== (content.size ?? size));
           if (!wrong) return Promise.resolve([]);
@@ -116,7 +140,7 @@ async function uploadContent(
         jobs: 1,
         onEvent: ({ bytes }) => {
           size = bytes;
-          onProgress?.(bytes);
+          tell(onProgress, bytes);
         },
       },
     );
@@ -134,8 +158,8 @@ export async function download(pod: Pod, path: string, options: CopyOptions): Pr
   const shell = await ContainerShell.open(place);
   const source = new PodSource(place, shell, path);
   const entries = source.entries();
-  const end = async () => {
-    over.abort(); // Whatever still waits for a connection waits no more.
+  const end = async (reason?: unknown) => {
+    over.abort(reason); // Whatever still waits for a connection waits no more.
     shell.close();
     await entries.return(undefined);
   };
@@ -150,12 +174,13 @@ export async function download(pod: Pod, path: string, options: CopyOptions): Pr
       type: "bytes",
       async pull(controller) {
         try {
+          signal.throwIfAborted();
           const { done, value } = await reader.read();
           if (!done) {
             digest.update(value);
             source.segmentsRead("", digest.complete);
             size += value.length;
-            options.onProgress?.(size);
+            tell(options.onProgress, size);
             return controller.enqueue(new Uint8Array(value));
           }
           const file: FileSum = { path: "", size, sums: digest.finish() };
@@ -164,23 +189,37 @@ export async function download(pod: Pod, path: string, options: CopyOptions): Pr
           }
           await end();
           controller.close();
-        } catch (error) {
+          controller.byobRequest?.respond(0); // Else a reader that brings its own buffer waits for ever.
+        } catch (cause) {
+          const error = signal.aborted ? signal.reason : cause; // What an abort breaks has errors of its own.
           await end();
           throw error;
         }
       },
-      cancel: end,
+      cancel: () => end(),
     }, { highWaterMark: 0 });
     const { mode, mtime } = entry;
-    return { readable, size: entry.size ?? 0, mode, mtime: new Date(mtime * 1000), checkedBy: shell.sum };
-  } catch (error) {
+    return {
+      readable,
+      size: entry.size ?? 0,
+      mode,
+      mtime: new Date(mtime * 1000),
+      checkedBy: shell.sum,
+      [Symbol.asyncDispose]: () => end(new CopyError(`${path}: the download was disposed of before its end`)),
+    };
+  } catch (cause) {
+    const error = signal.aborted ? signal.reason : cause;
     await end();
     throw error;
   }
 }
 
 /** See {@linkcode Pod.tar}. */
-export async function tar(pod: Pod, path: string, options: CopyOptions): Promise<ReadableStream<Uint8Array>> {
+export async function tar(
+  pod: Pod,
+  path: string,
+  options: CopyOptions,
+): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
   let failure: CopyError | undefined;
   const { sha256sum, cksum } = await loadDigests();
   const check = {
@@ -189,7 +228,7 @@ export async function tar(pod: Pod, path: string, options: CopyOptions): Promise
     filesChecked: false,
   } as const;
   return receiveArchive(placeOf(pod, options), packingOf(path), check, (error) => failure = error).pipeThrough(
-    new TransformStream<Uint8Array, Uint8Array>({
+    new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
       flush() {
         if (failure) throw failure;
       },

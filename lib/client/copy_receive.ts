@@ -80,7 +80,7 @@ export function receiveArchive(
   { folder, base }: Packing,
   { sum, digest, filesChecked }: ArchiveCheck,
   onFailure: (error: CopyError) => void,
-): ReadableStream<Uint8Array> {
+): ReadableStream<Uint8Array<ArrayBuffer>> {
   const end = new EndBlocks();
   let sums: boolean | undefined;
   return receive(place, {
@@ -124,7 +124,12 @@ const CHANGED = /file changed as we read it$|File removed before we read it$|soc
 const READ = `if [ "$2" = 1 ]; then exec cat <"$1"; else exec tail -c "+$2" <"$1"; fi`;
 
 /** The bytes of a file in a container, `size` of them: for a container without `tar`. */
-export function receiveFile(place: CopyPlace, path: string, size: number, offset: number): ReadableStream<Uint8Array> {
+export function receiveFile(
+  place: CopyPlace,
+  path: string,
+  size: number,
+  offset: number,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
   let received = offset;
   return receive(place, {
     commandFrom: (start) => ["sh", "-c", READ, "sh", path, String(offset + start + 1)],
@@ -149,14 +154,17 @@ interface Resumable {
 }
 
 /** The output of a command, over as many attempts as it takes. */
-function receive(place: CopyPlace, { commandFrom, take, admit, judge }: Resumable): ReadableStream<Uint8Array> {
+function receive(
+  place: CopyPlace,
+  { commandFrom, take, admit, judge }: Resumable,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
   const cancelled = new AbortController();
   const signal = place.signal ? AbortSignal.any([place.signal, cancelled.signal]) : cancelled.signal;
   const wanted = { ...place, signal };
   const retries = retriesOf(wanted);
   let received = 0;
   let attempt: Attempt | undefined;
-  return new ReadableStream<Uint8Array>({
+  return new ReadableStream<Uint8Array<ArrayBuffer>>({
     async pull(controller) {
       for (;;) {
         try {
@@ -188,9 +196,9 @@ function receive(place: CopyPlace, { commandFrom, take, admit, judge }: Resumabl
 /** One exec. */
 class Attempt {
   readonly process: RemoteProcess;
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>>;
   readonly #stderr: Promise<string>;
-  #rest: Uint8Array | undefined;
+  #rest: Uint8Array<ArrayBuffer> | undefined;
 
   private constructor(process: RemoteProcess) {
     this.process = process;
@@ -204,7 +212,7 @@ class Attempt {
   }
 
   /** The next of its output. */
-  async read(): Promise<ReadableStreamReadResult<Uint8Array>> {
+  async read(): Promise<ReadableStreamReadResult<Uint8Array<ArrayBuffer>>> {
     const value = this.#rest;
     if (!value) return await this.#reader.read();
     this.#rest = undefined;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { pause } from "../bytes/mod.ts";
 import { DisconnectedError } from "../channels/mod.ts";
 import { DialError, HttpBreakError } from "../dial/mod.ts";
 import { UpgradeError } from "./errors.ts";
@@ -48,7 +49,8 @@ export class Retries {
     const time = Math.min(FIRST_WAIT * 2 ** this.#inRow, LONGEST_WAIT);
     this.#inRow++;
     this.#onRetry?.(this.#inRow, this.#limit, error);
-    await delay(time, this.#signal);
+    await pause(time, this.#signal);
+    this.#signal?.throwIfAborted();
   }
 
   /** Runs `work` until it ends without a break. */
@@ -77,18 +79,3 @@ function isReset(error: unknown): boolean {
 
 /** `UnexpectedEof` is Deno's for TLS that ended in the middle. */
 const RESETS: ReadonlySet<unknown> = new Set(["ECONNRESET", "ECONNABORTED", "EPIPE", "ETIMEDOUT", "UnexpectedEof"]);
-
-/** Resolves after `time` milliseconds, or rejects with the signal's reason. */
-function delay(time: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const abort = () => {
-      clearTimeout(timer);
-      reject(signal?.reason);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", abort);
-      resolve();
-    }, time);
-    signal?.addEventListener("abort", abort, { once: true });
-  });
-}

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { toBytes } from "../bytes/mod.ts";
 import { StdinClosedError } from "../channels/mod.ts";
 import { FileCheck, SegmentDigest } from "./copy_check.ts";
 import type { Content } from "./copy_content.ts";
@@ -147,7 +148,8 @@ async function read(
   writer: WritableStreamDefaultWriter<Uint8Array>,
 ): Promise<ReadableStreamReadResult<Uint8Array>> {
   try {
-    return await reader.read();
+    const next = await reader.read();
+    return next.done ? next : { done: false, value: toBytes(next.value) };
   } catch (cause) {
     const error = new ReadError("cannot read what is to be copied", { cause });
     await writer.abort(error).catch(() => {}); // Input that broke off is no end of input.

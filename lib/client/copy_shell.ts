@@ -54,6 +54,9 @@ export interface ContainerTools {
 
 const MARK = "podwire-done";
 
+/** The mark is the last that a command prints: it stands at the very end. */
+const MARK_AT_END = new RegExp(`${MARK} ?(\\d*)\n$`);
+
 /** Looks for programs; says what `tar` and `dd` are. */
 const PROBE = `for t in tar sha256sum cksum wc dd; do
 command -v "$t" >/dev/null 2>&1 && printf '%s\\n' "$t"; done
@@ -467,8 +470,7 @@ class MarkedOutput {
   /** Everything up to the next mark, and what stands behind that. */
   async next(): Promise<{ readonly text: string; readonly mark: string }> {
     for (;;) {
-      // The mark is the last that a command prints: it stands at the very end.
-      const found = /podwire-done ?(\d*)\n$/.exec(this.#tail);
+      const found = MARK_AT_END.exec(this.#tail);
       if (found) {
         const text = this.#chunks.join("") + this.#tail.slice(0, found.index);
         this.#chunks = [];

@@ -7,8 +7,8 @@
  *
  * @module
  */
-import { messageOf, Wakeup } from "../bytes/mod.ts";
-import { type ArchiveHeader, packArchive, type PackedEntry } from "./copy_archive.ts";
+import { messageOf, streamOf, Wakeup } from "../bytes/mod.ts";
+import { type ArchiveHeader, isPlainTime, packArchive, type PackedEntry } from "./copy_archive.ts";
 import { contentOf, readAll } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
 import { bytesOf, folderOf, fromText, joinPath, quote, showName } from "./copy_names.ts";
@@ -166,8 +166,8 @@ class TreeSend {
   readonly #givenUp = new Set<string>();
   /** Folders, and whatever else something lies below. */
   readonly #above = new Set<string>();
-  /** What has an owner that `tar` is not told. */
-  readonly #owned: TreeEntry[] = [];
+  /** What has an owner or a time that `tar` is not told. */
+  readonly #untold: TreeEntry[] = [];
   readonly #running = new Set<Promise<void>>();
   #window: Window | undefined;
   #large = 0;
@@ -222,8 +222,8 @@ class TreeSend {
         if (!this.#window) await this.#sent();
       }
       await this.#sent();
-      const owned = this.#owned.filter(({ path }) => !this.#givenUp.has(path));
-      await this.#runAll(owned.map((entry) => this.#metadata(entry, this.#staged(entry.path))));
+      const untold = this.#untold.filter(({ path }) => !this.#givenUp.has(path));
+      await this.#runAll(untold.map((entry) => this.#metadata(entry, this.#staged(entry.path))));
     } finally {
       this.#flush();
       await Promise.all(this.#running);
@@ -249,8 +249,10 @@ class TreeSend {
   async #add(entry: TreeEntry): Promise<void> {
     const { path, type, mode, mtime, uid, gid, target } = entry;
     const content = entry.content && await readAll(entry.content);
-    const fits = Math.max(uid, gid) <= MAX_ID || this.#shell.tools.gnuTar;
-    if (!fits && type !== "symlink") this.#owned.push(entry);
+    const { gnuTar } = this.#shell.tools;
+    const fits = Math.max(uid, gid) <= MAX_ID || gnuTar;
+    const keepsTime = isPlainTime(mtime) || gnuTar;
+    if (!(fits && keepsTime) && type !== "symlink") this.#untold.push(entry);
     const header = {
       name: stagedName(path),
       type,
@@ -337,7 +339,7 @@ class TreeSend {
     let stdout = "";
     try {
       const [, , stderr] = await Promise.all([
-        pour(ReadableStream.from(archive), child.stdin, () => {}),
+        pour(streamOf(archive), child.stdin, () => {}),
         (async () => {
           for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) stdout += text;
         })(),

@@ -3,9 +3,8 @@
  *
  * @module
  */
-import { type ArchiveEntry, readArchive, readContent } from "./copy_archive.ts";
+import { passingContent, readArchive } from "./copy_archive.ts";
 import { FileCheck } from "./copy_check.ts";
-import type { Content } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
 import { fromText, joinPath, quote, showName, toText } from "./copy_names.ts";
 import { packingOf, receiveArchive, receiveFile } from "./copy_receive.ts";
@@ -51,7 +50,7 @@ export class PodSource implements TreeSource {
         path,
         type,
         ...(target !== undefined && { target: type === "link" ? insideOf(prefix, target) : target }),
-        ...(type === "file" && { content: once(content, header.size) }),
+        ...(type === "file" && { content: passingContent(content, header.size) }),
       };
     }
   }
@@ -127,7 +126,7 @@ if [ -e "$podwire_e" ] || [ -L "$podwire_e" ]; then podwire_list "$podwire_e"; f
 
 /** Reads what `stat` said, or `ls -ln` in its place, which is vague about times. */
 function readStat(text: string): Pick<TreeEntry, "mode" | "uid" | "gid" | "mtime"> & { readonly size: number } {
-  const [, mode, uid, gid, size, mtime] = /^([0-7]+) (\d+) (\d+) (\d+) (\d+)$/.exec(text) ?? [];
+  const [, mode, uid, gid, size, mtime] = /^([0-7]+) (\d+) (\d+) (\d+) (-?\d+)$/.exec(text) ?? [];
   if (mode !== undefined) {
     return {
       mode: parseInt(mode, 8) & 0o7777,
@@ -152,14 +151,4 @@ function insideOf(prefix: string, name: string): string {
     throw new CopyError(`tar contents corrupted: ${JSON.stringify(showName(name))} is not in ${showName(prefix)}`);
   }
   return clean.slice(prefix.length + 1);
-}
-
-/** Content of an archive: it comes by once. */
-function once(content: ArchiveEntry["content"], size: number): Content {
-  return {
-    size,
-    once: true,
-    open: () => ReadableStream.from(content),
-    bytes: () => readContent(content),
-  };
 }

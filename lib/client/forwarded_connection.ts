@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Duplex } from "../bytes/mod.ts";
+import { type Duplex, toBytes, within } from "../bytes/mod.ts";
 import { StreamResetError, StreamTimeoutError } from "../spdy/mod.ts";
 import { ForwardError } from "./forward_error.ts";
 import type { ForwardPair } from "./forward_wire.ts";
@@ -97,11 +97,21 @@ export class ForwardedConnection implements Duplex, AsyncDisposable {
     }, { highWaterMark: 0 });
   }
 
-  /** What goes to the pod. A write resolves when the transport has taken it; closing it ends this direction alone. */
+  /**
+   * What goes to the pod. A write resolves when the transport has taken it; closing it ends this direction alone. It takes an
+   * `ArrayBuffer` and every view; anything else is a `TypeError`, and drops the connection as an abort does.
+   */
   get writable(): WritableStream<Uint8Array> {
     return this.#writable ??= new WritableStream({
       start: (controller) => void this.closed.catch((reason) => controller.error(reason)),
-      write: (chunk) => this.write(chunk),
+      write: (chunk) => {
+        try {
+          return this.write(toBytes(chunk));
+        } catch (error) {
+          this.close(); // The stream has broken, and nobody is told to abort it.
+          throw error;
+        }
+      },
       close: () => this.closeWrite(),
       abort: () => this.close(),
     });
@@ -135,20 +145,22 @@ export class ForwardedConnection implements Duplex, AsyncDisposable {
   }
 
   /**
-   * Sends all of `data`; resolves when the transport has taken it.
+   * Sends all of `data`, an `ArrayBuffer` or a view; resolves when the transport has taken it.
    *
    * @throws {ForwardError} If the connection failed, or the pod takes no more (code `EPIPE`).
+   * @throws {TypeError} If `data` is something else, or the connection was ended here.
    */
-  async write(data: Uint8Array): Promise<void> {
+  async write(data: ArrayBufferView | ArrayBuffer): Promise<void> {
+    const bytes = toBytes(data);
     if (this.#failure) throw this.#failure.reason;
     if (this.#done) throw this.#error("the pod has ended the connection", "EPIPE");
     if (this.#localEnd) throw new TypeError("Cannot write to a connection after its end");
     try {
-      await this.#pair.write(data);
+      await this.#pair.write(bytes);
     } catch (reason) {
       throw this.#fail(reason);
     }
-    this.#bytesSent += data.length;
+    this.#bytesSent += bytes.length;
     this.#lastSent = performance.now();
   }
 
@@ -220,10 +232,7 @@ export class ForwardedConnection implements Duplex, AsyncDisposable {
     const settle = () => void (settled = true);
     const verdict = this.#pair.verdict.then(settle, settle); // A failure is handled where it arrives.
     do {
-      const { promise: late, resolve } = Promise.withResolvers<void>();
-      const timer = setTimeout(resolve, VERDICT_TIMEOUT);
-      await Promise.race([verdict, late]);
-      clearTimeout(timer);
+      await within(VERDICT_TIMEOUT, verdict);
     } while (!settled && this.#pair.held); // It may be among what has come and is not read.
   }
 

@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { PodwireError } from "../bytes/mod.ts";
+import { oneOf, PodwireError, toBytes } from "../bytes/mod.ts";
 import {
+  checkSize,
   RemoteCommandSession,
   type RemoteCommandWire,
   type RequestedStreams,
@@ -19,6 +20,8 @@ import { checkStandardInput, checkStandardOutput, readStandardInput, writeStanda
  * is one command's at a time, and nobody's after a command that ended before its input did.
  */
 export type Stdio = "piped" | "inherit" | "null";
+
+const STDIO: readonly Stdio[] = ["inherit", "piped", "null"];
 
 /** Options of exec and attach. */
 export interface RemoteCommandOptions {
@@ -97,10 +100,13 @@ export class RemoteCommand {
    *
    * @throws {UpgradeError} If the server refuses.
    * @throws {DialError} If the server cannot be reached.
-   * @throws {TypeError} If a standard stream of this process cannot be inherited.
+   * @throws {TypeError} If a standard stream of this process cannot be inherited, or an option is not what it should be.
+   * @throws {RangeError} If `size` is none.
    */
   async spawn(): Promise<RemoteProcess> {
     const options = this.#options;
+    for (const name of ["stdin", "stdout", "stderr"] as const) oneOf(name, options[name] ?? "null", STDIO);
+    if (options.size) checkSize(options.size);
     options.signal?.throwIfAborted();
     const tty = options.tty ?? false;
     const stdout = options.stdout ?? "piped";
@@ -128,6 +134,7 @@ export class RemoteCommand {
    * @throws {DialError} If the server cannot be reached.
    * @throws {RemoteCommandError} If the command could not be run.
    * @throws {DisconnectedError} If the connection ended before the server said how the command did.
+   * @throws {TypeError} If stdin is `"piped"`, or as {@linkcode RemoteCommand.spawn} does.
    */
   async output(): Promise<RemoteCommandOutput> {
     if (this.#options.stdin === "piped") {
@@ -218,7 +225,8 @@ export class RemoteProcess implements AsyncDisposable {
 
   /**
    * The command's input. A write resolves when the transport has taken it; closing it is
-   * the end of input. It errors with `StdinClosedError` when the command ends first.
+   * the end of input. It errors with `StdinClosedError` when the command ends first. As `Deno.ChildProcess` it takes an
+   * `ArrayBuffer` and every view; anything else is a `TypeError`, and ends the session as an abort does.
    *
    * @throws {TypeError} If stdin is not `"piped"`.
    */
@@ -245,7 +253,12 @@ export class RemoteProcess implements AsyncDisposable {
     return this.#stderr ?? notPiped("stderr");
   }
 
-  /** Tells the command its terminal's size; without a terminal it does nothing. */
+  /**
+   * Tells the command its terminal's size; without a terminal it does nothing.
+   *
+   * @throws {TypeError} If a part of the size is no number.
+   * @throws {RangeError} If a part of the size is not a whole number from 0 to 65 535.
+   */
   resize(size: TerminalSize): Promise<void> {
     return this.#session.resize(size);
   }
@@ -272,7 +285,14 @@ function stdinStream(session: RemoteCommandSession): WritableStream<Uint8Array> 
       // A writer that is not writing learns of the end too.
       session.ended.then((reason) => controller.error(reason));
     },
-    write: (chunk) => session.writeStdin(chunk),
+    write(chunk) {
+      try {
+        return session.writeStdin(toBytes(chunk));
+      } catch (error) {
+        session.abort(error); // The stream has broken, and nobody is told to abort it.
+        throw error;
+      }
+    },
     close: () => session.closeStdin(),
     // Input that broke off is not an end of input: better no answer than one to half a question.
     abort: (reason) => session.abort(reason),

@@ -15,6 +15,9 @@ import { UpgradeError } from "./errors.ts";
  */
 export type Wire = "auto" | "websocket" | "tunnel" | "spdy";
 
+/** Every {@linkcode Wire}. */
+export const WIRES: readonly Wire[] = ["auto", "websocket", "tunnel", "spdy"];
+
 /**
  * Opens a stream over the first wire that will do: over a WebSocket, or over SPDY/3.1 if that is refused. Once
  * a server has agreed to what it was asked for there is no going back: a command may run. A 101 to something else

@@ -141,6 +141,21 @@ Deno.test("RemoteCommandSession sends input in messages of at most 32 KiB, then 
   assertEquals(await session.exitCode, 0);
 });
 
+Deno.test("RemoteCommandSession sends the bytes of every view, and nothing of what has none", async () => {
+  const socket = new ScriptedSocket();
+  const session = new RemoteCommandSession(new WebSocketWire(socket), { tty: false });
+  const bytes = Uint8Array.of(1, 2, 3, 4, 5, 6);
+  for (const chunk of [bytes.buffer, new DataView(bytes.buffer, 1, 2), new Uint16Array(bytes.buffer, 2)]) {
+    await session.writeStdin(chunk);
+  }
+  for (const chunk of ["text", [1, 2], null]) {
+    await assertRejects(() => session.writeStdin(chunk as unknown as Uint8Array), TypeError, "Expected ArrayBuffer");
+  }
+  assertEquals([socket.sent, session.bytesSent], [[[0, 1, 2, 3, 4, 5, 6], [0, 2, 3], [0, 3, 4, 5, 6]], 12]);
+  socket.push(SUCCESS).end();
+  assertEquals(await session.exitCode, 0);
+});
+
 Deno.test("RemoteCommandSession refuses to end stdin where the protocol cannot", async () => {
   const socket = new ScriptedSocket("v4.channel.k8s.io");
   const session = new RemoteCommandSession(new WebSocketWire(socket), { tty: false });

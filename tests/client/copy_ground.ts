@@ -1,4 +1,5 @@
 /** Containers for copies: what programs they have, and a link to them that can be cut. */
+import { within } from "../../lib/bytes/mod.ts";
 import { Cluster, type Pod } from "../../lib/client/mod.ts";
 import { type HostServer, serveHost } from "../../lib/server/mod.ts";
 
@@ -103,6 +104,7 @@ export class CuttingLink implements AsyncDisposable {
   readonly #listener: Deno.TcpListener;
   readonly #port: number;
   readonly #open = new Set<Deno.Conn>();
+  readonly #relays = new Set<Promise<void>>();
   readonly #done: Promise<void>;
 
   private constructor(port: number) {
@@ -122,6 +124,15 @@ export class CuttingLink implements AsyncDisposable {
     return through;
   }
 
+  /** Resolves when no connection is open any more. */
+  async idle(): Promise<void> {
+    while (this.#relays.size > 0) {
+      await within(10_000, Promise.all(this.#relays), () => {
+        throw new Error(`${this.#relays.size} connections stay open`);
+      });
+    }
+  }
+
   /** Cuts the connections that there are. */
   cutAll(): void {
     for (const conn of this.#open) conn.close();
@@ -129,12 +140,11 @@ export class CuttingLink implements AsyncDisposable {
   }
 
   async #run(): Promise<void> {
-    const relays = new Set<Promise<void>>();
     for await (const near of this.#listener) {
-      const relay = this.#relay(near).finally(() => relays.delete(relay));
-      relays.add(relay);
+      const relay = this.#relay(near).finally(() => this.#relays.delete(relay));
+      this.#relays.add(relay);
     }
-    await Promise.all(relays);
+    await Promise.all(this.#relays);
   }
 
   async #relay(near: Deno.Conn): Promise<void> {

@@ -1,7 +1,8 @@
 // Pod.upload, Pod.download and Pod.tar against the embedded host, with containers that lack programs, that lie, that are
 // full, and over a link that breaks.
-import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { CopyError } from "../../lib/client/mod.ts";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes, fail } from "@std/assert";
+import { concat, within } from "../../lib/bytes/mod.ts";
+import { CopyError, type UploadSource } from "../../lib/client/mod.ts";
 import { CopyGround, noise, type Program, TOOLS } from "./copy_ground.ts";
 
 const without = (...names: string[]): Program[] => TOOLS.filter((name) => !names.includes(name));
@@ -32,6 +33,142 @@ Deno.test("upload() and download() copy files of any size, with mode and time", 
 function equal(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
+
+Deno.test("a download read into a buffer of the reader's own ends, as one that brings its own", async () => {
+  await using ground = await CopyGround.start();
+  for (const size of [0, 10, 300_000]) {
+    const data = noise(size);
+    await Deno.writeFile(ground.path("file"), data);
+    const reader = (await ground.pod.download(ground.path("file"))).readable.getReader({ mode: "byob" });
+    const parts: Uint8Array[] = [];
+    for (let view = new Uint8Array(1000);;) {
+      const { done, value } = await within(10_000, reader.read(view), () => fail("it waits for ever"));
+      if (done) break;
+      parts.push(value.slice());
+      view = new Uint8Array(value.buffer);
+    }
+    assert(equal(concat(parts), data), `${size} bytes`);
+  }
+});
+
+Deno.test("a download that is disposed of leaves nothing running, and says so to who reads on", async () => {
+  await using ground = await CopyGround.start();
+  for (const [size, chunks] of [[100, 0], [100, 1], [3 * MIB, 0], [3 * MIB, 2]] as const) {
+    await Deno.writeFile(ground.path("file"), noise(size));
+    let reader: ReadableStreamDefaultReader<Uint8Array>;
+    {
+      await using download = await ground.pod.download(ground.path("file"));
+      reader = download.readable.getReader();
+      for (let i = 0; i < chunks; i++) assertEquals((await reader.read()).done, false);
+    }
+    await ground.link.idle();
+    await assertRejects(() => reader.read(), CopyError, "disposed of before its end");
+  }
+  await using read = await ground.pod.download(ground.path("file"));
+  assertEquals((await received(read.readable)).length, 3 * MIB, "what was read stays read");
+});
+
+Deno.test("a download ends with the reason of its abort, whatever that is", async () => {
+  await using ground = await CopyGround.start();
+  await Deno.writeFile(ground.path("file"), noise(3 * MIB));
+  for (const reason of [null, "enough", 7, new Error("enough")]) {
+    const enough = new AbortController();
+    const { readable } = await ground.pod.download(ground.path("file"), { signal: enough.signal });
+    const reader = readable.getReader();
+    await reader.read();
+    enough.abort(reason);
+    assertEquals(await reader.read().then(() => "no error", (error) => error), reason);
+    await ground.link.idle();
+  }
+});
+
+Deno.test("upload() refuses a mode or a time that no file can have, before the server is asked", async () => {
+  await using ground = await CopyGround.start();
+  const rows: Array<[options: Record<string, unknown>, type: typeof TypeError]> = [
+    [{ mode: "0644" }, TypeError],
+    [{ mode: null }, TypeError],
+    [{ mode: NaN }, RangeError],
+    [{ mode: -1 }, RangeError],
+    [{ mode: 6.5 }, RangeError],
+    [{ mode: 0o200000 }, RangeError],
+    [{ mtime: 1e9 }, TypeError],
+    [{ mtime: new Date(NaN) }, RangeError],
+  ];
+  for (const [options, type] of rows) {
+    const upload = () => ground.pod.upload(noise(1), ground.path("file"), options);
+    await assertRejects(upload, type, `${Object.keys(options)[0]}: `);
+  }
+  assertEquals([ground.link.passed, await ground.names()], [0, []]);
+});
+
+Deno.test("upload() takes a mode as Deno.stat() gives it, for a new file and one that is there", async () => {
+  await using ground = await CopyGround.start();
+  await Deno.writeFile(ground.path("from"), noise(1), { mode: 0o750 });
+  const { mode } = await Deno.stat(ground.path("from"));
+  await Deno.writeFile(ground.path("old"), noise(1), { mode: 0o600 });
+  for (const name of ["new", "old"]) {
+    await ground.pod.upload(noise(2), ground.path(name), { mode: mode! });
+    assertEquals((await Deno.stat(ground.path(name))).mode, mode);
+  }
+});
+
+Deno.test("upload() and download() keep times before 1970 and after 2242, which no plain header of tar can hold", async () => {
+  // As busybox' tar: without pax, and not GNU's by name.
+  const plain = { name: "tar", script: '[ "$1" = --version ] && exit 1; exec /bin/tar "$@"' };
+  for (const list of [TOOLS, without("tar"), [...without("tar"), plain]]) {
+    await using ground = await CopyGround.start(list);
+    for (
+      const mtime of ["1969-12-31T23:59:50.5Z", "1901-12-25T00:00:00Z", "2345-06-07T08:09:10Z"].map((text) =>
+        new Date(text)
+      )
+    ) {
+      for (const size of [100, 5 * MIB]) {
+        await ground.pod.upload(noise(size), ground.path("file"), { mtime, mode: 0o600 });
+        const { mtime: there, mode } = await Deno.stat(ground.path("file"));
+        assertEquals([there, mode! & 0o777], [mtime, 0o600]);
+        await using download = await ground.pod.download(ground.path("file"));
+        assertEquals(download.mtime.getTime(), Math.floor(mtime.getTime() / 1000) * 1000); // As far as tar tells.
+      }
+    }
+  }
+});
+
+Deno.test("upload() takes every view and an ArrayBuffer, on their own and as chunks of a stream", async () => {
+  await using ground = await CopyGround.start();
+  const { pod } = ground;
+  const data = noise(100_000);
+  const kinds: Array<ArrayBuffer | ArrayBufferView> = [
+    data.buffer,
+    new DataView(data.buffer),
+    new Uint16Array(data.buffer),
+  ];
+  for (const [i, kind] of kinds.entries()) {
+    const stream = () => ReadableStream.from([kind as unknown as Uint8Array, data]);
+    const rows: Array<[name: string, source: UploadSource, size: number]> = [
+      ["plain", kind, 100_000],
+      ["stream", stream(), 200_000],
+      ["content", { size: 200_000, open: stream }, 200_000],
+      ["unsized", { open: stream }, 200_000],
+    ];
+    for (const [name, source, size] of rows) {
+      const path = ground.path(`${name} ${i}`);
+      assertEquals((await pod.upload(source, path)).size, size, name);
+      const there = await Deno.readFile(path);
+      assert(equal(there.subarray(0, 100_000), data), name);
+      assert(equal(there.subarray(-100_000), data), name);
+    }
+  }
+});
+
+Deno.test("upload() refuses what is no source, and chunks that are no bytes", async () => {
+  await using ground = await CopyGround.start();
+  const text = "text" as unknown as Uint8Array;
+  const open = () => ReadableStream.from([text]);
+  for (const source of [text, null as unknown as Uint8Array, open(), { open }, { open, size: 4 }]) {
+    await assertRejects(() => ground.pod.upload(source, ground.path("file")), TypeError, "Expected ArrayBuffer");
+  }
+  assertEquals(await ground.names(), []);
+});
 
 Deno.test("upload() takes streams and blobs", async () => {
   await using ground = await CopyGround.start();

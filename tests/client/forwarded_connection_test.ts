@@ -61,6 +61,32 @@ Deno.test("ForwardedConnection carries bytes both ways, and counts them", async 
   });
 });
 
+Deno.test("ForwardedConnection sends the bytes of every view, and refuses what has none before it touches the connection", async () => {
+  const bytes = utf8("012345");
+  for (const chunk of [bytes.buffer, new DataView(bytes.buffer), new Uint16Array(bytes.buffer), bytes]) {
+    await withForwarded({}, async ({ connection, peer, pair }) => {
+      for (const wrong of ["text", 7, null, [1]]) {
+        const write = () => connection.write(wrong as unknown as Uint8Array);
+        await assertRejects(write, TypeError, "Expected ArrayBuffer or ArrayBufferView");
+      }
+      await connection.write(chunk as ArrayBuffer);
+      assertEquals(await peer.expectData(pair.data), "012345");
+      await ReadableStream.from([chunk as Uint8Array]).pipeTo(connection.writable, { preventClose: true });
+      assertEquals(await peer.expectData(pair.data), "012345");
+      assertEquals(connection.bytesSent, 12);
+    });
+  }
+});
+
+Deno.test("ForwardedConnection.writable drops the connection over a chunk that is no bytes, as over an abort", async () => {
+  await withForwarded({}, async ({ connection }) => {
+    const piped = ReadableStream.from(["text" as unknown as Uint8Array]).pipeTo(connection.writable);
+    await assertRejects(() => piped, TypeError, "Expected ArrayBuffer or ArrayBufferView");
+    await assertFails(connection.read(new Uint8Array(1)), "", "closed here");
+    assertEquals(connection.bytesSent, 0);
+  });
+});
+
 Deno.test("ForwardedConnection.readChunk() gives views that hold until the next call, while more arrives", async () => {
   const payload = pattern(200_000);
   await withForwarded({}, async ({ connection, peer, pair }) => {

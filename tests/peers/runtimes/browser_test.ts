@@ -8,7 +8,9 @@ const CHROMIUM = Deno.env.get("CHROMIUM") ?? "/usr/bin/chromium";
 /** SHA-256 of 1 MiB of zeros, as sha256sum prints it. */
 const SUM = "30e14955ebf1352266dc2ff8067e68104607e750abb9d3b36582b8af909fcb58  -\n";
 
-async function visit(query: (server: URL, token: string) => URLSearchParams): Promise<Record<string, unknown>> {
+async function visit(
+  query: (server: URL, token: string, path: string) => URLSearchParams,
+): Promise<Record<string, unknown>> {
   const script = await bundle();
   const page = await Deno.readTextFile(new URL("page.html", import.meta.url));
   const { promise: result, resolve } = Promise.withResolvers<Record<string, unknown>>();
@@ -23,6 +25,7 @@ async function visit(query: (server: URL, token: string) => URLSearchParams): Pr
   const origin = `http://127.0.0.1:${web.addr.port}`;
   await using host = await serveHost({ listen: { port: 0 }, allowOrigins: [origin] });
   const server = new URL("/", host.url); // Without the path that stands for the token: a page sends it as a token.
+  const files = await Deno.makeTempDir({ prefix: "podwire-page-" });
   const profile = await Deno.makeTempDir({ prefix: "podwire-chromium-" });
   const chromium = new Deno.Command(CHROMIUM, {
     args: [
@@ -36,7 +39,7 @@ async function visit(query: (server: URL, token: string) => URLSearchParams): Pr
       "--disable-sync",
       `--user-data-dir=${profile}`,
       "--remote-debugging-port=0", // Keeps it running after the page has loaded.
-      `${origin}/?${query(server, host.token ?? "")}`,
+      `${origin}/?${query(server, host.token ?? "", `${files}/file`)}`,
     ],
     stdout: "null",
     stderr: "null",
@@ -50,6 +53,7 @@ async function visit(query: (server: URL, token: string) => URLSearchParams): Pr
     chromium.kill("SIGKILL");
     await chromium.status;
     await removeWhenLeft(profile);
+    await Deno.remove(files, { recursive: true });
   }
 }
 
@@ -67,9 +71,9 @@ async function removeWhenLeft(folder: string): Promise<void> {
 
 for (const plain of [false, true]) {
   const name = plain ? "WebSocket" : "WebSocketStream";
-  Deno.test(`exec runs in a page over the platform's ${name}`, async () => {
-    const results = await visit((server, token) =>
-      new URLSearchParams({ server: server.href, token, ...(plain && { plain: "1" }) })
+  Deno.test(`exec and copies run in a page over the platform's ${name}`, async () => {
+    const results = await visit((server, token, path) =>
+      new URLSearchParams({ server: server.href, token, path, ...(plain && { plain: "1" }) })
     );
     assertEquals(results.error, undefined);
     assertEquals(results, {
@@ -82,6 +86,11 @@ for (const plain of [false, true]) {
       protocol: "v5.channel.k8s.io",
       podName: "demo",
       failure: "RemoteCommandError",
+      // A page hashes nothing that is not in memory as a whole.
+      uploaded: [{ size: 6_000_000, checkedBy: "cksum" }, { size: 5, checkedBy: "cksum" }],
+      downloaded: { size: 6_000_000, mode: 0o644, checkedBy: "cksum", same: true },
+      small: "small",
+      archive: "small",
       refusal: "UpgradeError",
     });
   });
