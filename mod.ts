@@ -77,6 +77,7 @@ export {
   type SumTool,
   TargetError,
   type Transport,
+  UdpForwardError,
   type UdpForwardEvent,
   type UdpForwardOptions,
   type UdpForwardStats,
@@ -112,6 +113,8 @@ export {
   DialError,
   type Endpoint,
   type Hop,
+  HttpBreakError,
+  HttpError,
   ListenError,
   type SocketAddress,
 } from "./lib/dial/mod.ts";

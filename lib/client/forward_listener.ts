@@ -6,6 +6,7 @@
 import { listen, type NodeDuplex, type SocketAddress } from "../dial/mod.ts";
 import { ForwardError } from "./forward_error.ts";
 import type { ForwardedConnection } from "./forwarded_connection.ts";
+import { hasSockets, noSockets } from "./runtime.ts";
 
 /** Where to listen: a port (0: any that is free), or a unix socket, which only its owner can use. */
 export type ForwardAddress =
@@ -25,16 +26,19 @@ export interface ForwardListener extends AsyncDisposable {
 /**
  * Listens at `address`, and forwards every connection over what `open` opens for it.
  *
- * A connection whose other side failed is reset here, and never ended as if it were complete; one that is reset here is
- * reset there.
+ * A connection whose other side failed is reset here, and never ended as if it were complete. One that is reset here has its stream
+ * reset, which is all that a server can be told: to the pod's process, servers (podwire's own included) just end the connection.
  *
- * @throws {ListenError} If the address is in use or cannot be had.
+ * @throws {ListenError} If the address is in use or cannot be had, or the runtime is a browser.
  */
 export async function listenForward(
   address: ForwardAddress,
   open: (local: SocketAddress) => Promise<ForwardedConnection>,
 ): Promise<ForwardListener> {
-  const place = "path" in address ? address : { hostname: address.hostname ?? "127.0.0.1", port: address.port };
+  const place = "path" in address
+    ? { path: address.path }
+    : { hostname: address.hostname ?? "127.0.0.1", port: address.port };
+  if (!hasSockets()) throw noSockets(place, "TCP or unix socket", "use connect()");
   const listening = await listen(place, (local) => void carry(local, () => open(listening.address)));
   const { promise, resolve } = Promise.withResolvers<void>();
   let closing = false;

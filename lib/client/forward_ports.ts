@@ -146,6 +146,29 @@ function containerPort(pod: PodObject, name: string): number {
   throw new TargetError(`Pod '${pod.metadata.name}' does not have a named port '${name}'`);
 }
 
+/**
+ * Checks the port of a pod that somebody gave.
+ *
+ * @throws {RangeError} If it is none.
+ */
+export function checkPort(port: number): void {
+  if (!isPort(port) || port === 0) throw new RangeError(`${port} is not a port`);
+}
+
+/**
+ * Checks a port to listen on, 0 for any that is free.
+ *
+ * @throws {RangeError} If it is none.
+ */
+export function checkLocalPort(port: number): void {
+  if (!isPort(port)) throw new RangeError(`${port} is not a port to listen on`);
+}
+
+/** Also of what is no number at all, for those whom no compiler stops. */
+function isPort(port: unknown): boolean {
+  return Number.isInteger(port) && Number(port) >= 0 && Number(port) <= 65_535;
+}
+
 function portsOf(service: ServiceObject): readonly ServicePort[] {
   return service.spec?.ports ?? [];
 }

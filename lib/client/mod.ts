@@ -16,8 +16,8 @@ export {
   type ArchiveHeader,
   packArchive,
   type PackedEntry,
+  passingContent,
   readArchive,
-  readContent,
 } from "./copy_archive.ts";
 export type { SegmentDigest } from "./copy_check.ts";
 export { type Content, contentOf, readAll, type UploadSource } from "./copy_content.ts";
@@ -38,6 +38,7 @@ export {
 export { Turn } from "./copy_turn.ts";
 export { CopyError, type CopyErrorInit } from "./copy_error.ts";
 export type { CopyOptions, Download, Uploaded, UploadOptions } from "./copy_pod.ts";
+export { isDnsLabel, isDnsSubdomain } from "./dns_names.ts";
 export { ApiError, type Refusal, TargetError, UpgradeError } from "./errors.ts";
 export { ForwardError, type ForwardErrorInit, PortForwardError } from "./forward_error.ts";
 export type { ForwardAddress, ForwardListener } from "./forward_listener.ts";
@@ -86,11 +87,11 @@ export {
   type ListOptions,
   type Manifest,
   Resource,
-  type ResourceId,
   type ResourceList,
   type SendApiRequest,
   type WriteOptions,
 } from "./resource.ts";
+export { groupPath, namespacePath, objectPath, pathSegment, type ResourceId, resourcePath } from "./resource_path.ts";
 export type { ResourceEvent } from "./resource_watch.ts";
 export {
   chooseContainer,
@@ -98,12 +99,14 @@ export {
   isForwardable,
   type ObjectReader,
   refuseCompleted,
+  refuseNotRunning,
   type ResolvePodOptions,
 } from "./targets.ts";
 export type { ApiRequest, SpdyRequest, SpdyUpgrade, Transport, WebSocketRequest } from "./transport.ts";
 export {
   type FindUdpPod,
   forwardUdp,
+  UdpForwardError,
   type UdpForwardEvent,
   type UdpForwardOptions,
   type UdpForwardStats,

@@ -3,19 +3,22 @@
  *
  * @module
  */
-import { orAbort, pause, PodwireError } from "../bytes/mod.ts";
+import { checkDuration, orAbort, pause, PodwireError, tell, withDeadline } from "../bytes/mod.ts";
 import { PORT_FORWARD_CHANNELS, PORT_FORWARD_PROTOCOL, PORT_FORWARD_TUNNEL } from "../channels/mod.ts";
 import type { SocketAddress } from "../dial/mod.ts";
 import { messageDuplex } from "../websocket/mod.ts";
-import { ApiError, TargetError, UpgradeError } from "./errors.ts";
+import { ApiError, UpgradeError } from "./errors.ts";
 import { ForwardError, PortForwardError } from "./forward_error.ts";
 import type { ForwardAddress, ForwardListener } from "./forward_listener.ts";
+import { checkLocalPort, checkPort } from "./forward_ports.ts";
 import { ForwardPool } from "./forward_pool.ts";
 import { ChannelForwardSession, type ForwardPair, type ForwardSession, SpdyForwardSession } from "./forward_wire.ts";
 import { ForwardedConnection } from "./forwarded_connection.ts";
 import type { PodObject } from "./objects.ts";
 import type { PodConnection } from "./pod.ts";
 import { watchPod } from "./pod_watch.ts";
+import { podPath } from "./resource_path.ts";
+import { refuseNotRunning } from "./targets.ts";
 import { openFirst } from "./wire.ts";
 
 /** Options of a port-forward. */
@@ -27,7 +30,7 @@ export interface PortForwardOptions {
   readonly reconnect?: boolean;
   /** Ends the port-forward, also while it is being opened. */
   readonly signal?: AbortSignal;
-  /** Is told what happens, for a person to read. */
+  /** Is told what happens, for a person to read. What it throws is reported as an event listener's is, and changes nothing. */
   readonly onEvent?: (event: PortForwardEvent) => void;
   /**
    * How long the pod has to be quiet before the end of what is sent to it is passed on, in milliseconds. Default 10 000;
@@ -44,6 +47,11 @@ export type PortForwardEvent =
   | { readonly type: "lost"; readonly reason: Error }
   /** That did not work yet. */
   | { readonly type: "retry"; readonly attempt: number; readonly delay: number; readonly reason: Error }
+  /**
+   * Whether the pod still runs is not seen for now, since there are no credentials to look with (a plugin failed, a file is
+   * gone). What goes through the port-forward goes on. Told once, until there are some again.
+   */
+  | { readonly type: "unwatched"; readonly pod: string; readonly reason: Error }
   /** A connection was opened. */
   | { readonly type: "connected" } & ForwardConnectionInfo
   /** A connection has ended well, or was closed here. */
@@ -80,6 +88,8 @@ export interface PortForwardStats {
 /** A pod, and the sessions to it. */
 interface Place {
   readonly pod: PodObject;
+  /** The pod's path below the server's URL. */
+  readonly path: string;
   readonly pool: ForwardPool;
   /** Ends the watching of the pod. */
   readonly watch: AbortController;
@@ -162,10 +172,12 @@ export class PortForward implements AsyncDisposable {
    * @throws {TargetError} If there is no pod, or it does not run.
    * @throws {ApiError} If the target cannot be read.
    * @throws {DialError} If the server cannot be reached.
+   * @throws {RangeError} If `finDelay` is no time.
    */
   static async open(target: ForwardTarget, options: PortForwardOptions = {}): Promise<PortForward> {
     const forward = new PortForward(target, options);
-    const { signal } = options;
+    const { signal, finDelay } = options;
+    if (finDelay !== undefined) checkDuration("finDelay", finDelay);
     signal?.throwIfAborted();
     const abort = () => forward.#end(signal?.reason);
     signal?.addEventListener("abort", abort, { once: true });
@@ -200,7 +212,7 @@ export class PortForward implements AsyncDisposable {
    *
    * @throws {RangeError} If `port` is no port.
    * @throws {ForwardError} If the server refuses the connection or cannot be reached in time.
-   * @throws {PortForwardError} If the port-forward has ended.
+   * @throws {PortForwardError} If the port-forward has ended; the reason of its signal, if that has ended it.
    */
   async connect(port: number, options: { readonly signal?: AbortSignal } = {}): Promise<ForwardedConnection> {
     const { signal } = options;
@@ -222,13 +234,17 @@ export class PortForward implements AsyncDisposable {
   /**
    * Listens on this machine, and forwards every connection to the port `target` of the pod.
    *
-   * @throws {ListenError} If the address is in use or cannot be had.
+   * @param address Where, and the port `target`; what a function of the pod gives is looked at anew for each connection.
+   * @throws {RangeError} If `port` or `target` is no port.
+   * @throws {ListenError} If the address is in use or cannot be had, or the runtime is a browser.
    */
   async listen(
     address: ForwardAddress & { readonly target: number | ((pod: PodObject) => number) },
   ): Promise<ForwardListener> {
-    const { listenForward } = await import("./forward_listener.ts");
     const { target } = address;
+    if (typeof target !== "function") checkPort(target);
+    if ("port" in address) checkLocalPort(address.port);
+    const { listenForward } = await import("./forward_listener.ts");
     const listener = await listenForward(address, async (local) => {
       let info = { port: 0, connection: ++this.#totals.connections, local };
       try {
@@ -248,7 +264,7 @@ export class PortForward implements AsyncDisposable {
   /** Ends the port-forward: its listeners, its connections, its sessions. */
   close(): void {
     this.#settle.resolve();
-    this.#end(new PodwireError("the port-forward was closed"));
+    this.#end(new PortForwardError("the port-forward was closed"));
   }
 
   /** As {@linkcode PortForward.close}. */
@@ -263,7 +279,7 @@ export class PortForward implements AsyncDisposable {
     signal?: AbortSignal,
   ): Promise<{ pair: ForwardPair; connection: ForwardedConnection }> {
     const { port } = info;
-    if (!Number.isInteger(port) || port < 1 || port > 65535) throw new RangeError(`${port} is not a port`);
+    checkPort(port);
     this.#ended.signal.throwIfAborted();
     signal?.throwIfAborted();
     const opening = this.#tryOpen(port);
@@ -280,7 +296,7 @@ export class PortForward implements AsyncDisposable {
     const place = this.#place!;
     try {
       if (this.#way === "channels") {
-        const session = await this.#dialChannels(place.pod, port);
+        const session = await this.#dialChannels(place, port);
         place.pool.addRetired(session);
         return session.open();
       }
@@ -297,22 +313,17 @@ export class PortForward implements AsyncDisposable {
 
   /** A connection as soon as there is a session again. */
   async #openLater(port: number, signal: AbortSignal | undefined): Promise<ForwardPair> {
-    const late = new AbortController();
-    const timer = setTimeout(() => {
-      const message = `there was no way to the pod within ${OPEN_TIMEOUT / 1000} s`;
-      late.abort(new ForwardError(message, { port, code: "ETIMEDOUT" }));
-    }, OPEN_TIMEOUT);
-    const given = AbortSignal.any([this.#ended.signal, late.signal, ...(signal ? [signal] : [])]);
-    try {
+    const message = `there was no way to the pod within ${OPEN_TIMEOUT / 1000} s`;
+    const late = () => new ForwardError(message, { port, code: "ETIMEDOUT" });
+    const ended = signal ? AbortSignal.any([this.#ended.signal, signal]) : this.#ended.signal;
+    return await withDeadline(OPEN_TIMEOUT, late, ended, async (given) => {
       for (;;) {
         given.throwIfAborted();
         if (this.#recovery) await orAbort(this.#recovery, given);
         const pair = await orAbort(this.#tryOpen(port), given, closeLate);
         if (pair) return pair;
       }
-    } finally {
-      clearTimeout(timer);
-    }
+    });
   }
 
   #track(connection: ForwardedConnection, info: ForwardConnectionInfo): void {
@@ -342,15 +353,14 @@ export class PortForward implements AsyncDisposable {
   async #start(fresh: boolean): Promise<void> {
     const { connection, resolve } = this.#target;
     const pod = await resolve({ fresh, signal: this.#ended.signal });
-    const phase = pod.status?.phase;
-    if (phase !== "Running") {
-      throw new TargetError(`unable to forward port because pod is not running. Current status=${phase}`);
-    }
-    const pool: ForwardPool = new ForwardPool(() => this.#dial(pod), (reason) => this.#lose(place, reason));
-    const place: Place = { pod, pool, watch: new AbortController(), retired: false };
+    refuseNotRunning(pod);
+    const { name, namespace = "default" } = pod.metadata;
+    const path = podPath(namespace, name);
+    const pool: ForwardPool = new ForwardPool(() => this.#dial(place), (reason) => this.#lose(place, reason));
+    const place: Place = { pod, path, pool, watch: new AbortController(), retired: false };
     this.#way = connection.wire === "websocket" ? "channels" : "auto";
     try {
-      if (this.#way !== "channels") pool.add(await this.#dial(pod));
+      if (this.#way !== "channels") pool.add(await this.#dial(place));
     } catch (error) {
       // A server that speaks neither may still know the oldest form; its refusals are no Status of Kubernetes'.
       if (connection.wire !== "auto" || !isUnknownProtocol(error)) throw error;
@@ -368,24 +378,25 @@ export class PortForward implements AsyncDisposable {
   }
 
   /** Opens one session more to a pod. */
-  #dial(pod: PodObject): Promise<ForwardSession> {
+  #dial(place: Place): Promise<ForwardSession> {
     const { connection } = this.#target;
-    const path = `${podPath(pod)}/portforward`;
+    const pod = place.pod.metadata.name;
+    const path = `${place.path}/portforward`;
     const options = { resource: "pods/portforward", signal: this.#ended.signal };
     return openFirst(this.#way === "spdy" ? "spdy" : connection.wire, async () => {
       const socket = await connection.openWebSocket(path, { ...options, protocols: [PORT_FORWARD_TUNNEL] });
-      this.#emit({ type: "dialed", wire: "tunnel", pod: pod.metadata.name });
+      this.#emit({ type: "dialed", wire: "tunnel", pod });
       return new SpdyForwardSession(messageDuplex(socket));
     }, async () => {
       const { duplex } = await connection.openSpdy(path, { ...options, protocols: [PORT_FORWARD_PROTOCOL] });
       this.#way = "spdy"; // Further sessions need not be refused first.
-      this.#emit({ type: "dialed", wire: "spdy", pod: pod.metadata.name });
+      this.#emit({ type: "dialed", wire: "spdy", pod });
       return new SpdyForwardSession(duplex);
     });
   }
 
-  async #dialChannels(pod: PodObject, port: number): Promise<ChannelForwardSession> {
-    const socket = await this.#target.connection.openWebSocket(`${podPath(pod)}/portforward?ports=${port}`, {
+  async #dialChannels({ pod, path }: Place, port: number): Promise<ChannelForwardSession> {
+    const socket = await this.#target.connection.openWebSocket(`${path}/portforward?ports=${port}`, {
       resource: "pods/portforward",
       protocols: [PORT_FORWARD_CHANNELS],
       signal: this.#ended.signal,
@@ -405,6 +416,7 @@ export class PortForward implements AsyncDisposable {
         pool.retire();
         this.#lose(place, new PodwireError(`pod ${pod.metadata.name} is ending`));
       },
+      blind: (reason) => this.#emit({ type: "unwatched", pod: pod.metadata.name, reason }),
       gone: (reason) => {
         const error = new PodwireError(reason);
         this.#leave(place, error);
@@ -470,7 +482,7 @@ export class PortForward implements AsyncDisposable {
   }
 
   #emit(event: PortForwardEvent): void {
-    this.#options.onEvent?.(event);
+    tell(this.#options.onEvent, event);
   }
 }
 
@@ -480,10 +492,6 @@ const OPEN_TIMEOUT = 30_000;
 /** Between attempts to dial anew, in milliseconds: it doubles from one to the other. */
 const FIRST_DELAY = 100;
 const MAX_DELAY = 1_000;
-
-function podPath({ metadata: { name, namespace = "default" } }: PodObject): string {
-  return `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`;
-}
 
 /** Whether a pod that is gone comes back under the same name: what makes it, makes it again. */
 function returns({ metadata }: PodObject): boolean {

@@ -5,8 +5,11 @@
  * @module
  */
 import type { Socket } from "node:dgram";
-import { messageOf, PodwireError } from "../bytes/mod.ts";
+import { checkDuration, messageOf, PodwireError, tell } from "../bytes/mod.ts";
+import { cannotListen, formatAddress, ListenError } from "../dial/mod.ts";
+import { checkLocalPort, checkPort } from "./forward_ports.ts";
 import type { Pod } from "./pod.ts";
+import { hasSockets, noSockets } from "./runtime.ts";
 import { findUdpHelper, UDP_HELPERS, UdpForwardError, type UdpHelper } from "./udp_helper.ts";
 import { UdpPeer, type UdpPlace } from "./udp_peer.ts";
 
@@ -29,9 +32,9 @@ export interface UdpForwardOptions {
   readonly container?: string;
   /** Ends the forward. */
   readonly signal?: AbortSignal;
-  /** After how long without a datagram a peer is forgotten, in milliseconds. Default 60 000. */
+  /** After how long without a datagram a peer is forgotten, in milliseconds; `Infinity` for never. Default 60 000. */
   readonly idleTimeout?: number;
-  /** Is told what happens, for logs. */
+  /** Is told what happens, for logs. What it throws is reported as an event listener's is, and changes nothing. */
   readonly onEvent?: (event: UdpForwardEvent) => void;
 }
 
@@ -101,7 +104,9 @@ const RETRY_AFTER = 1_000;
  * As everywhere with UDP, one for which there is no room is dropped.
  *
  * @param pod The pod; or how to find it, for a forward that outlives it.
- * @throws {UdpForwardError} If the container has no helper, or the local port is not to be had.
+ * @throws {RangeError} If `port` or `target` is no port, or `idleTimeout` no time.
+ * @throws {ListenError} If the local port is in use or cannot be had, or the runtime is a browser.
+ * @throws {UdpForwardError} If the container has no helper.
  * @throws {UpgradeError} If the server refuses to run commands in the pod.
  *
  * @example
@@ -128,7 +133,10 @@ export async function forwardUdpWithin(
 ): Promise<UdpListener> {
   const { container, signal, hostname = "127.0.0.1", port, target } = options;
   signal?.throwIfAborted();
-  if (!Number.isInteger(target) || target < 1 || target > 65_535) throw new TypeError(`not a port: ${target}`);
+  checkPort(target);
+  checkLocalPort(port);
+  if (options.idleTimeout !== undefined) checkDuration("idleTimeout", options.idleTimeout);
+  if (!hasSockets()) throw noSockets({ hostname, port }, "UDP socket", "forward from Deno or Node");
   const { helpers, ...bounds } = { ...LIMITS, ...limits };
   const findPod: FindUdpPod = typeof pod === "function"
     ? pod
@@ -137,7 +145,7 @@ export async function forwardUdpWithin(
     const found = await findPod({ signal });
     const { container } = found;
     const helper = await findUdpHelper(found.pod, helpers, { ...(container !== undefined && { container }), signal });
-    options.onEvent?.({ type: "helper", name: helper.name });
+    tell(options.onEvent, { type: "helper", name: helper.name });
     return { ...found, helper };
   };
   const place = await find(signal ?? new AbortController().signal);
@@ -145,6 +153,7 @@ export async function forwardUdpWithin(
 }
 
 async function bind(hostname: string, port: number): Promise<Socket> {
+  const address = { hostname, port };
   const { createSocket } = await import("node:dgram");
   const socket = createSocket(hostname.includes(":") ? "udp6" : "udp4");
   const bound = Promise.withResolvers<void>();
@@ -154,8 +163,9 @@ async function bind(hostname: string, port: number): Promise<Socket> {
     await bound.promise;
   } catch (cause) {
     socket.close();
-    const why = messageOf(cause);
-    throw new UdpForwardError(`cannot listen on UDP port ${port} of ${hostname}: ${why}`, { cause });
+    const { code } = cannotListen(address, cause);
+    const text = `cannot listen on UDP port ${port} of ${hostname}: ${messageOf(cause)}`;
+    throw new ListenError(text, address, code, { cause });
   }
   return socket;
 }
@@ -238,7 +248,7 @@ class Listener implements UdpListener {
   }
 
   #take(data: Uint8Array, address: string, port: number): void {
-    const name = address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+    const name = formatAddress({ hostname: address, port });
     const known = this.#peers.get(name);
     const peer = known && !known.closed ? known : this.#open(name, address, port);
     if (!peer?.send(data)) return void this.#stats.dropped++;
@@ -260,7 +270,7 @@ class Listener implements UdpListener {
     });
     this.#stats.peers++;
     this.#peers.set(name, peer);
-    this.#options.onEvent?.({ type: "opened", peer: name });
+    tell(this.#options.onEvent, { type: "opened", peer: name });
     const running = this.#watch(name, peer, place);
     this.#running.add(running);
     running.finally(() => this.#running.delete(running));
@@ -297,13 +307,13 @@ class Listener implements UdpListener {
   async #watch(name: string, peer: UdpPeer, place: Promise<UdpPlace>): Promise<void> {
     try {
       await peer.finished;
-      this.#options.onEvent?.({ type: "closed", peer: name });
+      tell(this.#options.onEvent, { type: "closed", peer: name });
     } catch (cause) {
       this.#stats.failed++;
       if (this.#place === place) this.#place = undefined;
       this.#failed.set(name, setTimeout(() => this.#failed.delete(name), RETRY_AFTER));
       const error = cause instanceof Error ? cause : new UdpForwardError(String(cause), { cause });
-      this.#options.onEvent?.({ type: "failed", peer: name, error });
+      tell(this.#options.onEvent, { type: "failed", peer: name, error });
     } finally {
       if (this.#peers.get(name) === peer) this.#peers.delete(name);
     }

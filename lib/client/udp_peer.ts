@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { concat, PodwireError } from "../bytes/mod.ts";
+import { concat, MAX_DELAY, PodwireError } from "../bytes/mod.ts";
 import type { Pod } from "./pod.ts";
 import type { RemoteProcess } from "./remote_command.ts";
 import { DatagramDecoder, encodeDatagram, UdpForwardError, type UdpHelper } from "./udp_helper.ts";
@@ -24,7 +24,7 @@ export interface UdpPeerOptions {
   readonly place: Promise<UdpPlace>;
   /** The port in the pod. */
   readonly target: number;
-  /** After how many milliseconds without a datagram in either direction the peer is forgotten. */
+  /** After how many milliseconds without a datagram in either direction the peer is forgotten; `Infinity` for never. */
   readonly idleTimeout: number;
   /** How many bytes may wait for the transport. */
   readonly maxQueued: number;
@@ -104,7 +104,7 @@ export class UdpPeer {
   #watchIdle(): void {
     const left = this.#options.idleTimeout - this.quietFor;
     if (left <= 0) this.close();
-    else this.#idleTimer = setTimeout(() => this.#watchIdle(), left);
+    else this.#idleTimer = setTimeout(() => this.#watchIdle(), Math.min(left, MAX_DELAY));
   }
 
   async #run(): Promise<void> {

@@ -75,6 +75,10 @@ export class FakeServer {
   /** The status of an answer to a watch and to a GET; 0: nobody answers. */
   watchStatus = 200;
   getStatus = 200;
+  /** Why no plain request can be sent. */
+  unsendable: Error | undefined;
+  /** How many plain requests were to be sent, those that could not be among them. */
+  attempts = 0;
   readonly #watchers = new Set<Watcher>();
   #changed = Promise.withResolvers<void>();
 
@@ -129,6 +133,8 @@ export class FakeServer {
       },
       request: (path, { query, signal }) => {
         signal?.throwIfAborted();
+        this.attempts++;
+        if (this.unsendable) return Promise.reject(this.unsendable);
         return Promise.resolve(query?.get("watch") ? this.#watch(query, signal) : this.#get(path));
       },
       openWebSocket: async (path, { protocols, signal }) => {

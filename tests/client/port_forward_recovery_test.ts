@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertInstanceOf, assertLess, assertRejects, assertStringIncludes } from "@std/assert";
 import { PodwireError } from "../../lib/bytes/mod.ts";
 import { ForwardError, PortForwardError } from "../../lib/client/mod.ts";
+import { CredentialsError } from "../../lib/kubeconfig/mod.ts";
 import type { PortForward, PortForwardEvent } from "../../lib/client/port_forward.ts";
 import type { ForwardedConnection } from "../../lib/client/forwarded_connection.ts";
 import { utf8 } from "../spdy/harness.ts";
@@ -53,6 +54,18 @@ Deno.test("PortForward dials anew when the last session is lost; connections fai
     await assertWorks(await connect(forward, server.peers[1]!), server.peers[1]!);
     assertEquals(forward.stats.redials, 1);
     assertEquals(server.requests.filter((request) => request === "get web-0").length, 2, "the target is resolved anew");
+  });
+});
+
+Deno.test("PortForward says that it cannot see its pod for lack of credentials, and goes on", async () => {
+  await withPortForward({}, async ({ server, forward, events, clock }) => {
+    const open = await connect(forward, server.peers[0]!);
+    const reason = server.unsendable = new CredentialsError("getting credentials: exec: it failed");
+    server.endWatches();
+    await clock.pass(120_000);
+    await assertWorks(open, server.peers[0]!);
+    assertEquals(events.filter(({ type }) => type === "unwatched"), [{ type: "unwatched", pod: "web-0", reason }]);
+    assertEquals(types(events), ["dialed", "connected", "unwatched"]);
   });
 });
 

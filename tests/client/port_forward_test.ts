@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { PodwireError } from "../../lib/bytes/mod.ts";
 import { ApiError, ForwardError, PortForwardError, TargetError, UpgradeError } from "../../lib/client/mod.ts";
+import { ListenError } from "../../lib/dial/mod.ts";
 import { PortForward, type PortForwardEvent } from "../../lib/client/port_forward.ts";
 import { utf8 } from "../spdy/harness.ts";
 import { FakeClock } from "./fake_clock.ts";
@@ -90,6 +91,48 @@ Deno.test("PortForward.connect() rejects what is no port, and an aborted signal"
     assertEquals(server.peers[0]!.openStreams, 0);
     assertEquals(forward.stats.active, 0);
   });
+});
+
+Deno.test("PortForward.listen() rejects what is no port, there and here", async () => {
+  await withPortForward({}, async ({ forward }) => {
+    for (const target of [0, -1, 65536, 1.5, NaN, "80", undefined] as number[]) {
+      await assertRejects(() => forward.listen({ port: 0, target }), RangeError, `${target} is not a port`);
+    }
+    for (const port of [-1, 65536, 1.5, NaN, "80", undefined] as number[]) {
+      await assertRejects(() => forward.listen({ port, target: 80 }), RangeError, `${port} is not a port`);
+    }
+  });
+});
+
+Deno.test("PortForward.listen() tells the address of a unix socket, and no more", async () => {
+  await withPortForward({}, async ({ forward }) => {
+    const folder = await Deno.makeTempDir();
+    try {
+      const path = `${folder}/web.sock`;
+      await using listener = await forward.listen({ path, target: 80 });
+      assertEquals(listener.address, { path });
+      const taken = await assertRejects(() => forward.listen({ path, target: 80 }), ListenError);
+      assertEquals(taken.address, { path });
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+});
+
+Deno.test("PortForward.connect() rejects with PortForwardError after close()", async () => {
+  await withPortForward({}, async ({ forward }) => {
+    forward.close();
+    await assertRejects(() => forward.connect(80), PortForwardError, "the port-forward was closed");
+    await forward.finished;
+  });
+});
+
+Deno.test("PortForward.open() refuses a finDelay that is no time", async () => {
+  const server = new FakeServer();
+  for (const finDelay of [NaN, -1]) {
+    await assertRejects(() => PortForward.open(server.byName("web-0"), { finDelay }), RangeError, "finDelay");
+  }
+  assertEquals(server.dials, []);
 });
 
 Deno.test("PortForward.connect() gives up when its signal aborts, and then no more", async () => {

@@ -1,10 +1,13 @@
 /** UDP into pods of the embedded host, through every helper that this machine has. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { createSocket, type Socket } from "node:dgram";
+import { MAX_DELAY } from "../../lib/bytes/mod.ts";
 import { Cluster, type Pod } from "../../lib/client/mod.ts";
+import { ListenError } from "../../lib/dial/mod.ts";
 import { forwardUdp, forwardUdpWithin, UdpForwardError, type UdpForwardEvent } from "../../lib/client/udp_forward.ts";
 import { UDP_HELPERS } from "../../lib/client/udp_helper.ts";
 import { serveHost } from "../../lib/server/mod.ts";
+import { Reported } from "../support/reported.ts";
 
 /** A local UDP socket. */
 class Endpoint implements AsyncDisposable {
@@ -464,7 +467,8 @@ Deno.test("forwardUdp() ends with close(), and with its signal", () =>
     }
     // A port that is in use is said to be.
     const { port } = first.address;
-    const error = await assertRejects(() => forwardUdp(pod, { port, target: server.port }), UdpForwardError);
+    const error = await assertRejects(() => forwardUdp(pod, { port, target: server.port }), ListenError);
+    assertEquals([error.code, error.address], ["EADDRINUSE", { hostname: "127.0.0.1", port }]);
     assertStringIncludes(error.message, `cannot listen on UDP port ${port} of 127.0.0.1`);
     first.close();
     await first.finished;
@@ -474,3 +478,57 @@ Deno.test("forwardUdp() ends with close(), and with its signal", () =>
     assertEquals(await assertRejects(() => forwardUdp(pod, { port: 0, target: server.port, signal })), reason);
     assertEquals([first.stats.active, second.stats.active], [0, 0]);
   }));
+
+Deno.test("forwardUdp() outlives what onEvent throws, and it is reported", () =>
+  withPod(PROGRAMS.perl!, async (pod) => {
+    using reported = new Reported();
+    await using server = await Endpoint.open("127.0.0.1", echo);
+    await using client = await Endpoint.open();
+    {
+      await using listener = await forwardUdp(pod, {
+        port: 0,
+        target: server.port,
+        onEvent: ({ type }) => {
+          throw new Error(type);
+        },
+      });
+      client.send(bytes(1), listener.address.port);
+      await client.take(1);
+    }
+    assertEquals(reported.errors.map((error) => (error as Error).message), ["helper", "opened", "closed"]);
+  }));
+
+Deno.test("forwardUdp() refuses what is no port, and what is no time, before it asks anybody", async () => {
+  const find = () => Promise.reject(new Error("somebody was asked"));
+  for (const port of [70_000, -1, 1.5, NaN, "53", undefined] as number[]) {
+    await assertRejects(() => forwardUdp(find, { port, target: 53 }), RangeError, `${port} is not a port`);
+    await assertRejects(() => forwardUdp(find, { port: 0, target: port }), RangeError, `${port} is not a port`);
+  }
+  await assertRejects(() => forwardUdp(find, { port: 0, target: 0 }), RangeError, "0 is not a port");
+  for (const idleTimeout of [NaN, -1, "5", null] as number[]) {
+    await assertRejects(() => forwardUdp(find, { port: 0, target: 53, idleTimeout }), RangeError, "idleTimeout");
+  }
+});
+
+for (const idleTimeout of [Infinity, 1e12]) {
+  Deno.test(`forwardUdp() looks after a peer that may be idle for ${idleTimeout} ms once in a long while`, () =>
+    withPod(PROGRAMS.perl!, async (pod) => {
+      await using server = await Endpoint.open("127.0.0.1", echo);
+      await using client = await Endpoint.open();
+      await using listener = await forwardUdp(pod, { port: 0, target: server.port, idleTimeout });
+      const delays: number[] = [];
+      const { setTimeout } = globalThis;
+      globalThis.setTimeout = ((work: () => void, delay?: number) => {
+        delays.push(delay ?? 0);
+        return setTimeout(work, delay);
+      }) as typeof globalThis.setTimeout;
+      try {
+        client.send(bytes(1), listener.address.port);
+        await client.take(1);
+      } finally {
+        globalThis.setTimeout = setTimeout;
+      }
+      assertEquals(delays.filter((delay) => delay > 1e9), [MAX_DELAY]);
+      assertEquals(listener.stats.active, 1);
+    }));
+}
