@@ -6,7 +6,7 @@
 import { loadPods, serveHost } from "../server/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
-import { ENDINGS, parseListen, reportBug, writePrivately } from "./serve.ts";
+import { parseListen, reportBug, untilEnded, welcome, WRITE_KUBECONFIG } from "./serve.ts";
 import { writeText } from "./standard_streams.ts";
 
 /** The command. */
@@ -18,7 +18,9 @@ export const command = defineCommand({
     "\n\n" +
     "The pods are those of a manifest, -f, or one that tells the time. A container runs its command, again when it ends as " +
     "its pod's restartPolicy says; its ports are those of this machine. Fields of a manifest that have no effect are warned " +
-    "of.\n\n" +
+    "of. With its command ends all that runs in a container; without --allow-all, what has left its process group stays.\n\n" +
+    "Forward a port to another one than itself: where only the port-forward listens on it, it would lead to itself, which is " +
+    "refused after 128 connections.\n\n" +
     "Whoever can reach it can run any command as you. Hence it listens on loopback only and wants a token, which is in " +
     "the kubeconfig that it prints, or on a unix socket that only you can open.",
   usage: "host [-f FILENAME] [--listen ADDRESS] [--write-kubeconfig FILE] [flags]",
@@ -44,10 +46,7 @@ export const command = defineCommand({
       default: "127.0.0.1:0",
       help: "Where to listen: HOST:PORT on loopback (port 0 is any free one), or unix:PATH",
     },
-    "write-kubeconfig": {
-      kind: "string",
-      help: "Write the kubeconfig to this file, which only you can read, instead of printing it",
-    },
+    "write-kubeconfig": WRITE_KUBECONFIG,
   },
   needsCluster: false,
   permissions: [
@@ -60,10 +59,7 @@ export const command = defineCommand({
 
   async run({ flags, words }) {
     if (words.length > 0) throw new UsageError(`extra arguments: [${words.join(" ")}]`);
-    const ended = new AbortController();
-    const end = () => ended.abort();
-    for (const signal of ENDINGS) Deno.addSignalListener(signal, end);
-    try {
+    await untilEnded(async (signal) => {
       const listen = parseListen(flags.listen);
       const manifest = flags.filename === "" ? undefined : await loadPods(flags.filename);
       for (const warning of manifest?.warnings ?? []) await writeText(Deno.stderr, `Warning: ${warning}\n`);
@@ -71,21 +67,12 @@ export const command = defineCommand({
         listen,
         ...(manifest && { pods: manifest.pods }),
         onBug: reportBug,
-        signal: ended.signal,
+        signal,
       });
       const file = flags["write-kubeconfig"];
-      if (file) await writePrivately(file, host.kubeconfig);
-      const use = host.address.transport === "unix"
-        ? `podwire --via-unix-socket ${host.address.path} --server ${host.url.host} get pods`
-        : file
-        ? `podwire --kubeconfig ${file} get pods`
-        : "save the kubeconfig below, then podwire --kubeconfig FILE get pods";
-      await writeText(Deno.stderr, `Serving processes of this machine as pods. Use it: ${use}\nEnd it with Ctrl-C.\n`);
-      if (!file) await writeText(Deno.stdout, host.kubeconfig.trimEnd() + "\n");
+      await welcome(host, { does: "Serving processes of this machine as pods", client: "podwire", file });
       await host.finished;
-    } finally {
-      for (const signal of ENDINGS) Deno.removeSignalListener(signal, end);
-    }
+    });
     return 0;
   },
 });

@@ -3,11 +3,9 @@
  *
  * @module
  */
+import { BEARER_PROTOCOL } from "../channels/mod.ts";
 import type { HttpRequest, HttpResponse } from "./http.ts";
 import { forbidden, unauthorized } from "./status_error.ts";
-
-/** The subprotocol that carries a token, base64url without padding (apiserver `request/websocket/protocol.go`). */
-const BEARER_PROTOCOL = "base64url.bearer.authorization.k8s.io.";
 
 /** Names of header fields, with commas between them: nothing else of a request is repeated in an answer. */
 const NAMES = /^[\w!#$%&'*+.^`|~-]+(?:[ \t]*,[ \t]*[\w!#$%&'*+.^`|~-]+)*$/;
@@ -18,6 +16,8 @@ export interface AccessControlOptions {
   readonly token?: string;
   /** The origins of the web pages that may use the server, `https://page.example`. */
   readonly allowOrigins: readonly string[];
+  /** Whether clients are told the token as a URL's path, which has to keep it as it is. */
+  readonly tokenInPath: boolean;
   /** Whether the `Host` header must be a loopback name: it must over TCP, and says nothing over a unix socket. */
   readonly checkHost: boolean;
 }
@@ -40,10 +40,11 @@ export class AccessControl {
   /**
    * Access by these rules.
    *
-   * @throws {TypeError} If the token is empty, which anybody knows.
+   * @throws {TypeError} If the token is empty, which anybody knows, or has characters with which no client could say it.
    */
   constructor(options: AccessControlOptions) {
     if (options.token === "") throw new TypeError("the token is empty: everybody would have it");
+    if (options.token !== undefined) checkToken(options.token, options.tokenInPath);
     this.#options = options;
   }
 
@@ -101,6 +102,16 @@ export class AccessControl {
       throw forbidden(`web pages of ${origin} may not use this server; it was started without allowing that origin`);
     }
   }
+}
+
+/** Refuses what no path, or no header, takes as it is (RFC 3986 "unreserved", RFC 6750 "b64token"). */
+function checkToken(token: string, inPath: boolean): void {
+  const fits = inPath ? /^(?!\.{1,2}$)[\w.~-]+$/ : /^[\w.~+/-]+=*$/;
+  if (fits.test(token)) return;
+  const others = inPath ? "" : ', "+", "/", and "=" at the end';
+  throw new TypeError(
+    `the token may have letters, digits, "-", ".", "_" and "~"${others}: clients could not send it else`,
+  );
 }
 
 /** 192 random bits, in characters that a path and a header take as they are. */

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { messageOf } from "../bytes/mod.ts";
 import type { Container } from "./container.ts";
+import { parseDeleteOptions } from "./delete_options.ts";
 import { goJson } from "./go_json.ts";
 import type { HttpRequest, HttpResponse } from "./http.ts";
 import type { Exchange } from "./http_server.ts";
@@ -144,26 +144,6 @@ async function deletePod(store: PodStore, pod: Pod, query: Query, { connection, 
   if (options.dryRun?.length || query.get("dryRun")) return current;
   // Kubernetes reads a negative one as the least that is not at once.
   return store.delete(pod, grace !== undefined && grace < 0 ? 1 : grace);
-}
-
-interface DeleteOptions {
-  readonly gracePeriodSeconds?: number;
-  readonly dryRun?: readonly string[];
-  readonly preconditions?: { readonly uid?: string; readonly resourceVersion?: string };
-}
-
-function parseDeleteOptions(body: Uint8Array, request: HttpRequest): DeleteOptions {
-  const type = request.headers.get("content-type") ?? "application/json";
-  if (!type.startsWith("application/json")) {
-    throw new StatusError(415, "UnsupportedMediaType", `the body of the request was in an unknown format: ${type}`);
-  }
-  let options: unknown;
-  try {
-    options = JSON.parse(new TextDecoder().decode(body));
-  } catch (error) {
-    throw badRequest(`couldn't get version/kind; json parse error: ${messageOf(error)}`);
-  }
-  return (options ?? {}) as DeleteOptions;
 }
 
 function conflict(name: string, why: string): StatusError {

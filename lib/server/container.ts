@@ -3,11 +3,12 @@
  *
  * @module
  */
-import { messageOf, pause } from "../bytes/mod.ts";
+import { messageOf, pause, within } from "../bytes/mod.ts";
 import { Broadcast } from "./broadcast.ts";
 import { ContainerLog } from "./container_log.ts";
-import { HostProcess, StartError } from "./process.ts";
+import { HostProcess, type ProcessOptions, StartError } from "./process.ts";
 import type { CommandInput, RemoteCommandRequest, ServedCommand } from "./remote_command.ts";
+import { Mark } from "./strays.ts";
 
 /** A container of the embedded host: a local process, and where commands run that are executed in it. */
 export interface HostContainer {
@@ -143,15 +144,15 @@ export class Container {
   }
 
   /**
-   * Runs another command beside the main process.
+   * Runs another command beside the main process, with which it ends.
    *
    * @throws {StartError} If it cannot be started.
    * @throws {TerminalError} If a terminal is wanted and there is none to be had.
    */
   async exec(request: RemoteCommandRequest): Promise<ServedCommand> {
-    const { env, cwd } = this.spec;
     try {
-      return await HostProcess.start({ ...request, ...(env && { env }), ...(cwd !== undefined && { cwd }) });
+      if (!this.#run) throw new StartError("cannot exec in a stopped container");
+      return await this.#run.exec(this.spec, request);
     } catch (error) {
       if (!(error instanceof StartError)) throw error;
       const id = crypto.getRandomValues(new Uint8Array(32)).toHex();
@@ -204,6 +205,7 @@ export class Container {
     await this.#starting;
     await this.#run?.process.end(grace);
     await this.#outputTaken();
+    this.#run?.process.close();
   }
 
   #start(): Promise<void> {
@@ -215,7 +217,7 @@ export class Container {
     const startedAt = new Date();
     try {
       const options = { ...this.spec, command: [...command, ...args], tty, stdin, stdout: true, stderr: !tty };
-      this.#run = new Run(await HostProcess.start(options), this.#log);
+      this.#run = await Run.start(options, this.#log);
       this.#change({ type: "running", startedAt });
     } catch (error) {
       this.#run = undefined;
@@ -256,10 +258,7 @@ export class Container {
 
   /** Waits until what the process wrote has been taken, but not for attached clients who read nothing. */
   async #outputTaken(): Promise<void> {
-    if (!this.#run) return;
-    const taken = new AbortController();
-    await Promise.race([this.#run.over, pause(OUTPUT_TIME, taken.signal)]);
-    taken.abort();
+    if (this.#run) await within(OUTPUT_TIME, this.#run.over);
   }
 
   /** Waits until it has ended. */
@@ -289,24 +288,72 @@ export class Container {
   }
 }
 
-/** One run of the main process. */
+/** One run of the main process, and of what is executed beside it. As in a container, nothing outlives the main process. */
 class Run {
   readonly process: HostProcess;
   readonly stdout = new Broadcast();
   readonly stderr = new Broadcast();
   /** Resolves once it has ended, all that it wrote has been taken, and nothing of it is left. */
   readonly over: Promise<void>;
+  readonly #mark: Mark;
+  /** The commands beside the main process; none is taken any more once it has ended. */
+  readonly #guests = new Set<HostProcess>();
+  #ended = false;
 
-  constructor(process: HostProcess, log: ContainerLog) {
+  static async start(options: Omit<ProcessOptions, "leavesRest">, log: ContainerLog): Promise<Run> {
+    const mark = new Mark();
+    const env = { ...options.env, ...mark.variable };
+    return new Run(await HostProcess.start({ ...options, env, leavesRest: false }), mark, log);
+  }
+
+  private constructor(process: HostProcess, mark: Mark, log: ContainerLog) {
     this.process = process;
+    this.#mark = mark;
     this.over = Promise.all([
       this.stdout.pump(process.stdout, (data) => log.append("stdout", data)),
       this.stderr.pump(process.stderr, (data) => log.append("stderr", data)),
-      process.exitCode,
-    ]).then(() => {
+      process.exitCode.then(() => this.#killGuests()),
+    ]).then(async () => {
       log.end();
-      return process.end();
+      await process.end();
+      process.close();
     });
+  }
+
+  /**
+   * Runs another command.
+   *
+   * @throws {StartError} If it cannot be started, or the main process has ended.
+   * @throws {TerminalError} If a terminal is wanted and there is none to be had.
+   */
+  async exec({ env, cwd }: HostContainer, request: RemoteCommandRequest): Promise<ServedCommand> {
+    const guest = await HostProcess.start({
+      ...request,
+      env: { ...env, ...this.#mark.variable },
+      ...(cwd !== undefined && { cwd }),
+      leavesRest: true,
+    });
+    const { stdin, stdout, stderr, exitCode } = guest;
+    this.#guests.add(guest);
+    if (this.#ended) this.#killGuests(); // While it was starting.
+    return {
+      ...(stdin && { stdin }),
+      ...(stdout && { stdout }),
+      ...(stderr && { stderr }),
+      exitCode,
+      resize: (size) => guest.resize(size),
+      end: async () => {
+        await guest.end();
+        guest.close();
+        this.#guests.delete(guest);
+      },
+    };
+  }
+
+  #killGuests(): void {
+    this.#ended = true;
+    for (const guest of this.#guests) guest.kill();
+    this.#mark.kill();
   }
 }
 

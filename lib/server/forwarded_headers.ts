@@ -3,11 +3,9 @@
  *
  * @module
  */
+import { endToEnd, type HeaderFields } from "../dial/mod.ts";
 import { webSocketProtocols } from "./access.ts";
 import type { HttpRequest } from "./http.ts";
-
-/** Header fields in order. */
-export type Fields = ReadonlyArray<readonly [name: string, value: string]>;
 
 /** How the client reached the gateway. */
 export interface ClientOrigin {
@@ -24,9 +22,9 @@ export interface ClientOrigin {
  * has credentials of its own, and the upstream may believe a proxy's word about users and addresses. `Origin` and `Referer` stay, because the upstream
  * is not the server that a page means, and a URL may hold the gateway's token.
  */
-export function requestFields(request: HttpRequest, client: ClientOrigin): Fields {
+export function requestFields(request: HttpRequest, client: ClientOrigin): HeaderFields {
   const fields = [...request.headers].filter(([name]) => !isIdentity(name) && name.toLowerCase() !== "expect");
-  const passed = endToEnd(fields, request.headers.tokens("connection")).filter(([name]) => {
+  const passed = endToEnd(fields).filter(([name]) => {
     return !/^(host|sec-websocket-protocol|content-length)$/i.test(name);
   });
   const protocols = webSocketProtocols(request).join(", ");
@@ -42,31 +40,12 @@ export function requestFields(request: HttpRequest, client: ClientOrigin): Field
 }
 
 /** The header fields of an answer that the client gets to see. Which pages may read it is the gateway's to say. */
-export function responseFields(fields: Fields): Fields {
-  const all = (wanted: string) => fields.filter(([name]) => name.toLowerCase() === wanted).map(([, value]) => value);
-  const named = all("connection").flatMap((value) => value.split(",")).map((token) => token.trim().toLowerCase());
-  const chunked = all("transfer-encoding").length > 0;
-  return endToEnd(fields, named).filter(([name]) => {
+export function responseFields(fields: HeaderFields): HeaderFields {
+  const chunked = fields.some(([name]) => /^transfer-encoding$/i.test(name));
+  return endToEnd(fields).filter(([name]) => {
     return !/^access-control-/i.test(name) && !(chunked && name.toLowerCase() === "content-length");
   });
 }
-
-/** Without what concerns one connection only. */
-function endToEnd(fields: Fields, named: readonly string[]): Fields {
-  return fields.filter(([name]) => !HOP_BY_HOP.has(name.toLowerCase()) && !named.includes(name.toLowerCase()));
-}
-
-/** RFC 9110 section 7.6.1, and Go's `httputil.ReverseProxy`. */
-const HOP_BY_HOP = new Set([
-  "connection",
-  "keep-alive",
-  "proxy-authenticate",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-]);
 
 /** Whether a field says who or where the client is: to an API server, to proxies, by certificates (RFC 9440) or cookies. */
 function isIdentity(name: string): boolean {

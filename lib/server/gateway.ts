@@ -10,7 +10,7 @@ import { authorize, type Authorizer, refuseDotSegments, requestAttributes } from
 import { requestFields } from "./forwarded_headers.ts";
 import type { HttpLimits, HttpRequest, HttpResponse } from "./http.ts";
 import { type Exchange, HttpServer } from "./http_server.ts";
-import { type ListenAddress, type ServerCertificate, SocketListener } from "./listener.ts";
+import { type ListenAddress, listenAddress, type ServerCertificate, SocketListener } from "./listener.ts";
 import { GatewayMetrics, METRICS_TYPE } from "./metrics.ts";
 import { formatKubeconfig, type OwnKubeconfig, serverUrl } from "./own_kubeconfig.ts";
 import { NoAnswerError, proxyRequest } from "./proxy.ts";
@@ -26,7 +26,10 @@ export interface GatewayOptions {
   readonly listen: { readonly path: string } | { readonly port: number; readonly hostname?: string };
   /** Speaks TLS over TCP. Without it the address must be one of the loopback. */
   readonly certificate?: ServerCertificate;
-  /** What a client over TCP has to know. Default: 32 random characters. */
+  /**
+   * What a client over TCP has to know. Default: 32 random characters. Without TLS it has the characters that a URL's path keeps
+   * (`A-Z a-z 0-9 - . _ ~`), with TLS `+` and `/` too, and `=` at its end.
+   */
   readonly token?: string;
   /** The origins of web pages that may use the gateway, such as `https://page.example`. Default: none. */
   readonly allowOrigins?: readonly string[];
@@ -36,7 +39,7 @@ export interface GatewayOptions {
   readonly authorize?: Authorizer;
   /** Is told of every request when it is over. */
   readonly onRequest?: (record: AccessRecord) => void;
-  /** Connections at a time; further ones wait. Default 1024. */
+  /** Connections at a time, at least one; further ones wait. Default 1024. */
   readonly maxConnections?: number;
   /** What a request may take. */
   readonly limits?: HttpLimits;
@@ -99,6 +102,8 @@ export interface Gateway extends AsyncDisposable {
 /**
  * Starts a gateway.
  *
+ * @throws {TypeError} If the token is none.
+ * @throws {RangeError} If `maxConnections` lets nobody in, or a time of `limits` is none.
  * @throws {ListenError} If it cannot listen.
  *
  * @example
@@ -115,14 +120,13 @@ export interface Gateway extends AsyncDisposable {
  */
 export async function serveGateway(options: GatewayOptions): Promise<Gateway> {
   options.signal?.throwIfAborted();
-  const { listen, certificate } = options;
-  const listener = await SocketListener.listen(
-    "path" in listen
-      ? { transport: "unix", path: listen.path }
-      : { transport: "tcp", hostname: "127.0.0.1", ...listen },
-    certificate,
-  );
-  return new RunningGateway(listener, options);
+  const listener = await SocketListener.listen(listenAddress(options.listen), options.certificate);
+  try {
+    return new RunningGateway(listener, options);
+  } catch (error) {
+    await listener.close();
+    throw error;
+  }
 }
 
 class RunningGateway implements Gateway {
@@ -156,6 +160,7 @@ class RunningGateway implements Gateway {
     this.#access = new AccessControl({
       ...(this.token !== undefined && { token: this.token }),
       allowOrigins: options.allowOrigins ?? [],
+      tokenInPath: !certificate,
       checkHost: overTcp && !certificate, // A page cannot rebind a name that the certificate does not have.
     });
     this.#upstream = Upstream.create(access);

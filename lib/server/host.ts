@@ -8,8 +8,9 @@ import { type Answer, ContainerStream, PortForwardStream, serveApi } from "./api
 import type { HttpResponse } from "./http.ts";
 import { type Exchange, HttpServer } from "./http_server.ts";
 import { withIdleLimit } from "./idle_limit.ts";
-import { type ListenAddress, SocketListener } from "./listener.ts";
+import { type ListenAddress, listenAddress, SocketListener } from "./listener.ts";
 import { formatKubeconfig, type OwnKubeconfig, serverUrl } from "./own_kubeconfig.ts";
+import { checkPods } from "./pod_check.ts";
 import { PodStore } from "./pod_store.ts";
 import type { HostPod } from "./pods.ts";
 import { StatusError } from "./status_error.ts";
@@ -21,11 +22,14 @@ export interface HostOptions {
   readonly listen: { readonly path: string } | { readonly port: number; readonly hostname?: string };
   /** The pods. Default: one that is called `demo` and tells the time. */
   readonly pods?: readonly HostPod[];
-  /** What a client over TCP has to know; `null` for nothing. Default: 32 random characters. */
+  /**
+   * What a client over TCP has to know, of the characters that a URL's path keeps (`A-Z a-z 0-9 - . _ ~`); `null` for nothing.
+   * Default: 32 random characters.
+   */
   readonly token?: string | null;
   /** The origins of web pages that may use the host, such as `https://page.example`. Default: none. */
   readonly allowOrigins?: readonly string[];
-  /** Connections at a time; further ones wait. Default 256. */
+  /** Connections at a time, at least one; further ones wait. Default 256. */
   readonly maxConnections?: number;
   /** As in {@linkcode GatewayOptions}. */
   readonly onBug?: (error: unknown) => void;
@@ -58,6 +62,8 @@ export interface HostServer extends AsyncDisposable {
 /**
  * Starts a host.
  *
+ * @throws {TypeError} If a pod cannot be served, two have one name, or the token is none.
+ * @throws {RangeError} If `maxConnections` lets nobody in.
  * @throws {ListenError} If it cannot listen.
  *
  * @example
@@ -71,12 +77,17 @@ export interface HostServer extends AsyncDisposable {
  */
 export async function serveHost(options: HostOptions): Promise<HostServer> {
   options.signal?.throwIfAborted();
-  const listener = await SocketListener.listen(
-    "path" in options.listen
-      ? { transport: "unix", path: options.listen.path }
-      : { transport: "tcp", hostname: "127.0.0.1", ...options.listen },
-  );
-  return new Host(listener, await PodStore.start(options.pods ?? [DEMO_POD]), options);
+  const pods = options.pods ?? [DEMO_POD];
+  checkPods(pods);
+  const listener = await SocketListener.listen(listenAddress(options.listen));
+  let store: PodStore | undefined;
+  try {
+    store = await PodStore.start(pods);
+    return new Host(listener, store, options);
+  } catch (error) {
+    await Promise.all([listener.close(), store?.end()]);
+    throw error;
+  }
 }
 
 /** What runs if nothing else is asked for. */
@@ -110,6 +121,7 @@ class Host implements HostServer {
       ...(this.token !== undefined && { token: this.token }),
       allowOrigins: options.allowOrigins ?? [],
       checkHost: overTcp,
+      tokenInPath: true,
     });
     this.#server = new HttpServer(
       listener,

@@ -6,8 +6,8 @@
  *
  * @module
  */
-import { concat, type Duplex, PodwireError } from "../bytes/mod.ts";
-import { LAST_CHUNK, toChunk } from "../dial/mod.ts";
+import { concat, type Duplex, MAX_DELAY, PodwireError } from "../bytes/mod.ts";
+import { encodeResponseHead, type HeaderFields, LAST_CHUNK, toChunk } from "../dial/mod.ts";
 import {
   type BodyLength,
   bodyLength,
@@ -30,7 +30,7 @@ export interface HttpResponse {
    * Header lines; `Content-Length` or `Transfer-Encoding`, `Date` and `Connection` are added. With a body in pieces a
    * `Content-Length` is kept, and the pieces have to be that long together.
    */
-  readonly headers?: ReadonlyArray<readonly [string, string]>;
+  readonly headers?: HeaderFields;
   /** The body: a text, or pieces that are sent as they come. Empty if absent. */
   readonly body?: string | AsyncIterable<Uint8Array>;
   /** Ends the connection after this answer. */
@@ -215,25 +215,20 @@ export class HttpServerConnection {
     const { status, body = "", reason = REASONS[status] ?? "Unknown" } = response;
     if (response.close || !this.#canSkipBody()) this.#persistent = false;
     const bodiless = status === 204 || status === 304 || this.#request?.method === "HEAD";
-    const lines = [`HTTP/1.1 ${status} ${reason}`];
-    const named = new Set<string>();
-    for (const [name, value] of response.headers ?? []) {
-      if (status === 204 && name.toLowerCase() === "content-length") continue;
-      lines.push(`${name}: ${value}`);
-      named.add(name.toLowerCase());
-    }
-    if (!named.has("date")) lines.push(`Date: ${new Date().toUTCString()}`);
+    const headers = (response.headers ?? []).filter(([name]) => status !== 204 || !/^content-length$/i.test(name));
+    const named = new Set(headers.map(([name]) => name.toLowerCase()));
+    if (!named.has("date")) headers.push(["Date", new Date().toUTCString()]);
     const text = typeof body === "string" ? encoder.encode(body) : undefined;
     let chunked = false;
-    if (text && status !== 204 && status !== 304) lines.push(`Content-Length: ${text.length}`);
+    if (text && status !== 204 && status !== 304) headers.push(["Content-Length", `${text.length}`]);
     else if (!text && !bodiless && !named.has("content-length")) {
       chunked = this.#request?.minorVersion === 1;
-      if (chunked) lines.push("Transfer-Encoding: chunked");
+      if (chunked) headers.push(["Transfer-Encoding", "chunked"]);
       else this.#persistent = false;
     }
-    if (!this.#persistent) lines.push("Connection: close");
-    else if (this.#request?.minorVersion === 0) lines.push("Connection: keep-alive");
-    const head = encodeHead(lines);
+    if (!this.#persistent) headers.push(["Connection", "close"]);
+    else if (this.#request?.minorVersion === 0) headers.push(["Connection", "keep-alive"]);
+    const head = encodeResponseHead(status, reason, headers);
     if (text) {
       const sent = bodiless ? [head] : [head, text];
       this.#sent = bodiless ? 0 : text.length;
@@ -263,11 +258,10 @@ export class HttpServerConnection {
    * Answers with `101 Switching Protocols` and hands over the connection, with what the
    * client has already sent behind its request.
    */
-  async upgrade(headers: ReadonlyArray<readonly [string, string]>): Promise<Duplex> {
+  async upgrade(headers: HeaderFields): Promise<Duplex> {
     this.#persistent = false;
     this.#request = this.#watcher = undefined;
-    const lines = [`HTTP/1.1 101 ${REASONS[101]}`, ...headers.map(([name, value]) => `${name}: ${value}`)];
-    await this.#duplex.write(encodeHead(lines));
+    await this.#duplex.write(encodeResponseHead(101, "Switching Protocols", headers));
     if (this.#buffer.length === 0 && !this.#filling) return this.#duplex;
     return {
       read: (into) => this.#filling || this.#buffer.length > 0 ? this.#readInto(into) : this.#duplex.read(into),
@@ -414,7 +408,7 @@ export class HttpServerConnection {
 
   /** Drops the connection, and so ends the read, if `work` takes longer than `milliseconds`. */
   async #withDeadline<T>(milliseconds: number, work: () => Promise<T>): Promise<T> {
-    const timer = setTimeout(() => this.#duplex.close(), milliseconds);
+    const timer = setTimeout(() => this.#duplex.close(), Math.min(milliseconds, MAX_DELAY));
     try {
       return await work();
     } finally {
@@ -460,23 +454,8 @@ function findEmptyLine(buffer: Uint8Array, from: number): number {
   return -1;
 }
 
-/**
- * The head of an answer; header values as they were read (as Latin-1) from who sent them.
- *
- * @throws {TypeError} If a line has what would end it, or no place in it.
- */
-function encodeHead(lines: readonly string[]): Uint8Array {
-  const bad = lines.find((line) => !/^[\t\x20-\x7e\x80-\xff]*$/.test(line));
-  if (bad !== undefined) throw new TypeError(`cannot send ${JSON.stringify(bad)} in the head of an answer`);
-  const text = `${lines.join("\r\n")}\r\n\r\n`;
-  const bytes = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  return bytes;
-}
-
 /** The reason phrases of the codes that are used here (RFC 9110 section 15). */
 const REASONS: Readonly<Record<number, string>> = {
-  101: "Switching Protocols",
   200: "OK",
   204: "No Content",
   400: "Bad Request",

@@ -4,6 +4,7 @@
  * @module
  */
 import { PodwireError } from "../bytes/mod.ts";
+import { type HeaderFields, TOKEN } from "../dial/mod.ts";
 
 /** A request that cannot be served; the connection ends after the answer. */
 export class HttpRequestError extends PodwireError {
@@ -21,10 +22,10 @@ export class HttpRequestError extends PodwireError {
 
 /** A request's header lines, in order; names match in any case. */
 export class HeaderLines {
-  readonly #lines: ReadonlyArray<readonly [string, string]>;
+  readonly #lines: HeaderFields;
 
   /** These lines. */
-  constructor(lines: ReadonlyArray<readonly [string, string]>) {
+  constructor(lines: HeaderFields) {
     this.#lines = lines;
   }
 
@@ -68,7 +69,6 @@ export interface HttpRequest {
 /** How a request says where its body ends. */
 export type BodyLength = { readonly type: "none" | "chunked" } | { readonly type: "length"; readonly length: number };
 
-const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
 const REQUEST_LINE = new RegExp(`^(${TOKEN}) ([\\x21-\\x7e]+) HTTP/1\\.([01])$`);
 const HEADER_LINE = new RegExp(`^(${TOKEN}):[ \\t]*(.*?)[ \\t]*$`);
 // deno-lint-ignore no-control-regex -- exactly the bytes that RFC 9110 section 5.5 keeps out of a value

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { MAX_DELAY, PodwireError } from "../bytes/mod.ts";
+import { checkDuration, MAX_DELAY, PodwireError, tell } from "../bytes/mod.ts";
 import { type HttpLimits, type HttpRequest, HttpRequestError, HttpServerConnection } from "./http.ts";
 import type { SocketListener } from "./listener.ts";
 import type { SocketDuplex } from "./socket.ts";
@@ -23,7 +23,7 @@ export interface Exchange {
 
 /** Options of an {@linkcode HttpServer}. */
 export interface HttpServerOptions {
-  /** Connections at a time; further ones wait. Default 256. */
+  /** Connections at a time, at least one; further ones wait. Default 256. */
   readonly maxConnections?: number;
   /** What a request may take. */
   readonly limits?: HttpLimits;
@@ -49,12 +49,19 @@ export class HttpServer {
   readonly #ended = new AbortController();
   #draining = false;
 
-  /** Answers requests by `answer`; a {@linkcode StatusError} that it throws is answered as such. */
+  /**
+   * Answers requests by `answer`; a {@linkcode StatusError} that it throws is answered as such.
+   *
+   * @throws {RangeError} If `maxConnections` lets nobody in, or a limit's time is none.
+   */
   constructor(
     listener: SocketListener,
     answer: (exchange: Exchange) => Promise<void>,
     options: HttpServerOptions = {},
   ) {
+    const { maxConnections = 1, limits: { first = 0, idle = 0, request = 0 } = {} } = options;
+    if (!(maxConnections >= 1)) throw new RangeError(`maxConnections: ${maxConnections} would let nobody in`);
+    for (const [name, time] of Object.entries({ first, idle, request })) checkDuration(`limits.${name}`, time);
     this.#listener = listener;
     this.#answer = answer;
     const accepting = this.#accept(options);
@@ -75,8 +82,11 @@ export class HttpServer {
   /**
    * Ends: takes no further connection and no further request, and gives those under way as many milliseconds. Another call can make
    * that less.
+   *
+   * @throws {RangeError} If that is no time.
    */
   async drain(milliseconds: number): Promise<void> {
+    checkDuration("drain", milliseconds);
     this.#draining = true;
     const timer = setTimeout(() => void this.#end(), Math.min(milliseconds, MAX_DELAY));
     await this.#listener.close();
@@ -112,7 +122,7 @@ export class HttpServer {
       for await (const duplex of this.#listener.connections(maxConnections)) {
         const session = this.#serve(duplex, limits).catch((error) => {
           if (!onBug) throw error;
-          onBug(error);
+          tell(onBug, error);
         });
         this.#sessions.add(session);
         session.finally(() => this.#sessions.delete(session));

@@ -12,6 +12,15 @@ export type ListenAddress =
   | { readonly transport: "unix"; readonly path: string }
   | { readonly transport: "tcp"; readonly hostname: string; readonly port: number };
 
+/** Where a server's options say to listen: a port is one of 127.0.0.1 unless they name another address. */
+export function listenAddress(
+  listen: { readonly path: string } | { readonly port: number; readonly hostname?: string },
+): ListenAddress {
+  return "path" in listen
+    ? { transport: "unix", path: listen.path }
+    : { transport: "tcp", hostname: "127.0.0.1", ...listen };
+}
+
 /** What a server shows its clients over TLS. */
 export interface ServerCertificate {
   /** The certificate chain, PEM. */

@@ -38,8 +38,7 @@ export {
   type UpstreamResponse,
   type UpstreamUpgrade,
 } from "./upstream.ts";
-export type { HeaderFields } from "./stream_upstream.ts";
-export type { ClientCertificate, TlsOptions } from "../dial/mod.ts";
+export type { ClientCertificate, HeaderFields, TlsOptions } from "../dial/mod.ts";
 export {
   type AccessOptions,
   type ClusterAccess,

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { formatAddress } from "../dial/mod.ts";
 import type { ListenAddress } from "./listener.ts";
 
 /** What stands in it. */
@@ -27,7 +28,7 @@ export function serverUrl({ name, address, token, certificate }: Omit<OwnKubecon
   if (address.transport === "unix") return new URL(`http://${name}/`);
   const { hostname, port } = address;
   const host = hostname === "0.0.0.0" || hostname === "::" ? "localhost" : hostname;
-  const base = `${host.includes(":") ? `[${host}]` : host}:${port}/`;
+  const base = `${formatAddress({ hostname: host, port })}/`;
   return new URL(certificate === undefined ? `http://${base}${token ?? ""}` : `https://${base}`);
 }
 

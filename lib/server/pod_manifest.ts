@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isDnsLabel, isDnsSubdomain } from "../client/mod.ts";
 import type { Fields } from "../kubeconfig/mod.ts";
 import type { ContainerPort, HostContainer, RestartPolicy } from "./container.ts";
 import type { HostPod } from "./pods.ts";
@@ -166,9 +167,7 @@ function name(fields: Fields, most: number): string {
 }
 
 function checkName(fields: Fields, field: string, text: string, most: number): string {
-  const label = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
-  const pattern = most > 63 ? `^${label}(\\.${label})*$` : `^${label}$`;
-  if (text.length <= most && new RegExp(pattern).test(text)) return text;
+  if (most > 63 ? isDnsSubdomain(text) : isDnsLabel(text)) return text;
   throw fields.error(
     field,
     `must be at most ${most} lower case letters, digits and "-", with a letter or digit at each end`,

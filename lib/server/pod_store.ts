@@ -35,14 +35,20 @@ export class PodStore {
     this.namespaces = [...new Set(["default", ...specs.map(({ namespace = "default" }) => namespace)])].sort();
   }
 
-  /** Starts pods. */
+  /** Starts pods: all, or none. */
   static async start(specs: readonly HostPod[]): Promise<PodStore> {
     const store = new PodStore(specs);
     const onChange = (pod: Pod) => store.#update(pod);
-    for (const pod of await Promise.all(specs.map((spec) => Pod.start(spec, { onChange })))) {
-      store.#add(pod);
+    const starting = await Promise.allSettled(specs.map((spec) => Pod.start(spec, { onChange })));
+    const pods = starting.flatMap((result) => result.status === "fulfilled" ? [result.value] : []);
+    try {
+      for (const result of starting) if (result.status === "rejected") throw result.reason;
+      for (const pod of pods) store.#add(pod);
+      return store;
+    } catch (error) {
+      await Promise.all(pods.map((pod) => pod.end()));
+      throw error;
     }
-    return store;
   }
 
   /** The version of all of it, which every change makes greater. */
@@ -88,7 +94,7 @@ export class PodStore {
   delete(pod: Pod, grace: number = pod.spec.terminationGracePeriodSeconds ?? DEFAULT_GRACE): PodBody {
     const { deletion } = pod;
     if (deletion && grace >= deletion.grace) return this.#pods.get(pod)!;
-    pod.deletion = { at: new Date(Date.now() + grace * 1000), grace };
+    pod.deletion = { at: new Date(Math.min(Date.now() + grace * 1000, MAX_TIME)), grace };
     const ended = pod.end(grace * 1000).finally(() => this.#ending.delete(ended));
     this.#ending.add(ended);
     if (grace === 0) return this.#remove(pod)!;
@@ -130,6 +136,9 @@ export class PodStore {
     this.#changed.wake();
   }
 }
+
+/** The last moment that a timestamp can name (RFC 3339), in milliseconds. */
+const MAX_TIME = Date.UTC(9999, 11, 31, 23, 59, 59);
 
 /** Changes to remember. */
 const MAX_CHANGES = 1000;

@@ -3,7 +3,9 @@
  *
  * @module
  */
+import { PodwireError } from "../bytes/mod.ts";
 import { Container, type HostContainer, type RestartPolicy } from "./container.ts";
+import { Unanswered } from "./local_port.ts";
 
 /** A pod of the embedded host. */
 export interface HostPod {
@@ -47,6 +49,9 @@ export class Pod {
   readonly restartPolicy: RestartPolicy;
   /** The deletion that is under way: when it will be over at the latest, and the seconds that it has. */
   deletion: { readonly at: Date; readonly grace: number } | undefined;
+  /** Its forwarded connections that were never answered. */
+  readonly unanswered: Unanswered = new Unanswered();
+  readonly #gone = new AbortController();
   #containers: readonly Container[] = [];
   #readiness: { readonly ready: boolean; readonly since: Date } = { ready: false, since: this.createdAt };
 
@@ -63,6 +68,7 @@ export class Pod {
     const change = () => {
       if (!started) return; // Nobody knows it before all of it is there.
       pod.#checkReadiness();
+      pod.#checkEnd();
       onChange?.(pod);
     };
     const options = {
@@ -74,6 +80,7 @@ export class Pod {
     pod.#containers = await Promise.all(spec.containers.map((container) => Container.start(container, options)));
     started = true;
     pod.#checkReadiness();
+    pod.#checkEnd();
     return pod;
   }
 
@@ -96,9 +103,23 @@ export class Pod {
     return this.#readiness;
   }
 
+  /** Aborts when the last of its processes has ended for good; where a cluster has a pod's network, that ends then. */
+  get gone(): AbortSignal {
+    return this.#gone.signal;
+  }
+
   /** Ends every process, which are killed after `grace` milliseconds. */
   async end(grace?: number): Promise<void> {
     await Promise.all(this.#containers.map((container) => container.end(grace)));
+    this.#leave();
+  }
+
+  #checkEnd(): void {
+    if (this.phase !== "Running") this.#leave();
+  }
+
+  #leave(): void {
+    this.#gone.abort(new PodwireError("the pod has ended"));
   }
 
   #checkReadiness(): void {

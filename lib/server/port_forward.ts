@@ -6,7 +6,7 @@
 import { type Duplex, PodwireError } from "../bytes/mod.ts";
 import { HALF_CLOSE_KEPT } from "../channels/mod.ts";
 import { ResetStatus, SpdySession, type SpdyStream } from "../spdy/mod.ts";
-import { connectToPort, LocalPortError } from "./local_port.ts";
+import { connectToPort, LocalPortError, type Unanswered } from "./local_port.ts";
 import { ConnectionError } from "./socket.ts";
 
 /** The pod whose ports are forwarded, for error texts. */
@@ -17,6 +17,10 @@ export interface ForwardedPod {
   readonly uid: string;
   /** Ports of this machine that stand for other ports of the pod. */
   readonly ports: Readonly<Record<number, number>>;
+  /** Aborts when it ends: so do its sessions and their connections, with a reset. */
+  readonly gone?: AbortSignal;
+  /** Its connections without an answer, over all sessions. */
+  readonly unanswered?: Unanswered;
 }
 
 /** Options of {@linkcode servePortForward}. */
@@ -34,7 +38,8 @@ export interface PortForwardOptions {
  * itself: the client's FIN becomes the local connection's, and the other way round, so that an answer
  * that comes only after the end of the question arrives. Every SYN_REPLY says so with `half-close: kept`, which is
  * podwire's own: containerd ends both directions a second after the first, and a client that cares must know.
- * A connection that the process resets is reset for the client too. The error stream ends as soon as the process has
+ * A connection that the process resets is reset for the client too; one that the client resets just ends for the process, as with
+ * other servers, since `Deno.Conn` knows no reset. The error stream ends as soon as the process has
  * said everything, though the client may go on.
  *
  * **A slow reader.** A process that does not read has 256 KiB of its connection queued here; then the session is not
@@ -84,8 +89,12 @@ class PortForwardServer {
     this.#pod = pod;
     this.#pairTimeout = pairTimeout;
     this.#session = new SpdySession(duplex, { role: "server", onStream: (stream) => this.#accept(stream) });
+    pod.gone?.addEventListener("abort", this.#leave);
+    if (pod.gone?.aborted) this.#leave();
     this.finished = this.#finish();
   }
+
+  readonly #leave = () => void this.#session.close(new PodwireError("the pod has ended"));
 
   async #finish(): Promise<void> {
     try {
@@ -93,6 +102,7 @@ class PortForwardServer {
     } catch (error) {
       if (!(error instanceof PodwireError)) throw error; // The client is gone, however it went.
     } finally {
+      this.#pod.gone?.removeEventListener("abort", this.#leave);
       this.#ended.abort(new PodwireError("the client is gone"));
       for (const { timer } of this.#pairs.values()) clearTimeout(timer);
       await Promise.all(this.#running);
@@ -153,7 +163,7 @@ class PortForwardServer {
     };
     let local: Duplex;
     try {
-      local = await connectToPort(this.#pod.ports[port] ?? port, signal);
+      local = await connectToPort(this.#pod.ports[port] ?? port, signal, this.#pod.unanswered);
     } catch (reason) {
       if (!(reason instanceof LocalPortError)) throw reason;
       tell(error, forwardingError(port, this.#pod, reason));

@@ -44,7 +44,7 @@ export function podPorts(pod: ForwardedPod): ConnectToPort {
   return async (port, signal) => {
     const explain = (error: Error) => forwardingError(port, pod, error);
     try {
-      const duplex = await connectToPort(pod.ports[port] ?? port, signal);
+      const duplex = await connectToPort(pod.ports[port] ?? port, signal, pod.unanswered);
       return { duplex, verdict: (error) => error ? explain(error) : "" };
     } catch (cause) {
       if (!(cause instanceof PodwireError)) throw cause;
@@ -61,14 +61,21 @@ export function podPorts(pod: ForwardedPod): ConnectToPort {
  * are over the WebSocket is closed with code 1000.
  *
  * A port that does not read has 256 KiB queued; then the WebSocket is not read any further until it does.
+ *
+ * @param lost Aborts when the pod ends: so do the connections, and the session without a word about them, as a kubelet's does.
  */
 export async function servePortForwardChannels(
   socket: MessageSocket,
   ports: readonly number[],
   connect: ConnectToPort,
+  lost?: AbortSignal,
 ): Promise<void> {
   const session = new ChannelSession(socket, ports, connect);
+  const leave = () => session.leave();
+  lost?.addEventListener("abort", leave);
+  if (lost?.aborted) leave();
   await session.run();
+  lost?.removeEventListener("abort", leave);
 }
 
 /** The largest part of a connection's bytes that is moved at once: client-go's copy buffer. */
@@ -88,6 +95,11 @@ class ChannelSession {
     const isBase64 = socket.protocol === "v4.base64.channel.k8s.io";
     this.#codec = new ChannelCodec(isBase64 ? "v4.base64.channel.k8s.io" : "v4.channel.k8s.io");
     this.#ports = ports.map((port) => ({ port, input: new ByteQueue() }));
+  }
+
+  /** Ends the connections. */
+  leave(): void {
+    this.#gone.abort(new PodwireError("the pod has ended"));
   }
 
   async run(): Promise<void> {

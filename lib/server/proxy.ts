@@ -5,9 +5,9 @@
  * @module
  */
 import { MAX_DELAY, messageOf, PodwireError } from "../bytes/mod.ts";
-import { DialError } from "../dial/mod.ts";
+import { DialError, type HeaderFields } from "../dial/mod.ts";
 import { ConfigError, CredentialsError } from "../kubeconfig/mod.ts";
-import { type Fields, responseFields } from "./forwarded_headers.ts";
+import { responseFields } from "./forwarded_headers.ts";
 import { type HttpRequest, HttpRequestError, type HttpResponse, type HttpServerConnection } from "./http.ts";
 import type { Upstream } from "./upstream.ts";
 
@@ -20,7 +20,7 @@ export interface ProxiedRequest {
   /** Path and query for the upstream. */
   readonly target: string;
   /** The header fields for the upstream, without credentials. */
-  readonly headers: Fields;
+  readonly headers: HeaderFields;
   /** Where to pass it on. */
   readonly upstream: Upstream;
   /** How long that may take to accept a piece of the body, in milliseconds. Default 120 000. */

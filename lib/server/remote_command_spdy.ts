@@ -3,18 +3,13 @@
  *
  * @module
  */
-import { type Duplex, PodwireError } from "../bytes/mod.ts";
-import { Channel } from "../channels/mod.ts";
+import { type Duplex, PodwireError, within } from "../bytes/mod.ts";
+import { Channel, hasSizes, SPDY_PROTOCOLS } from "../channels/mod.ts";
 import { ResetStatus, SpdySession, type SpdyStream, StreamResetError } from "../spdy/mod.ts";
 import type { ClientInput, RemoteCommandRequest, ServerWire } from "./remote_command.ts";
 
 /** The protocols that are spoken over SPDY, newest first; v5 is offered there too, but is for WebSockets only (cri-streaming `remotecommand`). */
-export const SERVED_SPDY_PROTOCOLS: readonly string[] = [
-  "v4.channel.k8s.io",
-  "v3.channel.k8s.io",
-  "v2.channel.k8s.io",
-  "channel.k8s.io",
-];
+export const SERVED_SPDY_PROTOCOLS: readonly string[] = SPDY_PROTOCOLS.filter((name) => name !== "v5.channel.k8s.io");
 
 /** How long a client may take to open its streams, in milliseconds (apimachinery `remotecommand/constants.go`). */
 const STREAM_TIMEOUT = 30_000;
@@ -53,13 +48,7 @@ export class SpdyServerWire implements ServerWire {
 
   /** Waits for the streams. */
   async open(): Promise<boolean> {
-    const late = Promise.withResolvers<void>();
-    const timer = setTimeout(late.resolve, this.#timeout);
-    try {
-      await Promise.race([this.#complete.promise, late.promise, this.#session.closed]);
-    } finally {
-      clearTimeout(timer);
-    }
+    await within(this.#timeout, Promise.race([this.#complete.promise, this.#session.closed]));
     return this.#missing.size === 0;
   }
 
@@ -134,13 +123,12 @@ const CHANNELS: Readonly<Record<string, number>> = {
 };
 
 function announcedChannels(protocol: string, request: RemoteCommandRequest): number[] {
-  const hasResize = protocol === "v4.channel.k8s.io" || protocol === "v3.channel.k8s.io";
   return [
     Channel.ERROR,
     ...(request.stdin ? [Channel.STDIN] : []),
     ...(request.stdout ? [Channel.STDOUT] : []),
     ...(request.stderr ? [Channel.STDERR] : []),
-    ...(request.tty && hasResize ? [Channel.RESIZE] : []),
+    ...(request.tty && hasSizes(protocol) ? [Channel.RESIZE] : []),
   ];
 }
 

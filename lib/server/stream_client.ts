@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { Duplex } from "../bytes/mod.ts";
+import { type Duplex, within } from "../bytes/mod.ts";
+import type { HeaderFields } from "../dial/mod.ts";
 import type { HttpResponse, HttpServerConnection } from "./http.ts";
 import type { UpgradableConnection } from "./upgrade.ts";
 
@@ -35,17 +36,11 @@ export class StreamClient implements UpgradableConnection {
   /** Answers the request. A client that does not take the answer is not waited for: its connection ends with it. */
   async respond(response: HttpResponse): Promise<void> {
     this.status = response.status;
-    const { promise: late, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, ANSWER_TIMEOUT);
-    try {
-      await Promise.race([this.#connection.respond(response), late]);
-    } finally {
-      clearTimeout(timer);
-    }
+    await within(ANSWER_TIMEOUT, this.#connection.respond(response));
   }
 
   /** Answers with `101 Switching Protocols`. */
-  async upgrade(headers: ReadonlyArray<readonly [string, string]>): Promise<Duplex> {
+  async upgrade(headers: HeaderFields): Promise<Duplex> {
     this.status = 101;
     return this.#duplex = new CountingDuplex(await this.#connection.upgrade(headers));
   }

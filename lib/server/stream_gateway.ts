@@ -13,6 +13,7 @@ import {
   SPDY_PROTOCOLS,
   WebSocketWire,
 } from "../channels/mod.ts";
+import type { HeaderFields } from "../dial/mod.ts";
 import { messageDuplex } from "../websocket/mod.ts";
 import { webSocketProtocols } from "./access.ts";
 import { ClientGoneError, type HttpRequest, type HttpResponse, type HttpServerConnection } from "./http.ts";
@@ -30,7 +31,6 @@ import {
   askForSame,
   askForSpdy,
   askForWebSocket,
-  type HeaderFields,
   proxyError,
   type StreamTarget,
   UpstreamRefusal,

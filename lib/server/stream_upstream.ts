@@ -4,16 +4,13 @@
  * @module
  */
 import { type Duplex, PodwireError } from "../bytes/mod.ts";
+import { PING, PROTOCOL_HEADER } from "../channels/mod.ts";
 import { type SpdyUpgrade, UpgradeError } from "../client/mod.ts";
-import { UpgradeRefusedError } from "../dial/mod.ts";
+import { type HeaderFields, UpgradeRefusedError } from "../dial/mod.ts";
 import { ClientHandshake, WebSocketConnection, WebSocketHandshakeError } from "../websocket/mod.ts";
 import { goJson } from "./go_json.ts";
 import type { HttpResponse } from "./http.ts";
-import { PROTOCOL_HEADER } from "./upgrade.ts";
 import type { Upstream, UpstreamHead, UpstreamResponse, UpstreamUpgrade } from "./upstream.ts";
-
-/** Header fields in order. */
-export type HeaderFields = ReadonlyArray<readonly [name: string, value: string]>;
 
 /** What a stream is asked for with, whichever wire it is to go over. */
 export interface StreamTarget {
@@ -138,9 +135,6 @@ export function withoutFields(headers: HeaderFields, names: readonly string[]): 
   return headers.filter(([name]) => !names.includes(name.toLowerCase()));
 }
 
-/** As client-go's heartbeats, in milliseconds. */
-const PING = { interval: 5_000, timeout: 60_000 };
-
 /** Fields that say where a message ends, or what its connection becomes. */
 const FRAMING = ["connection", "upgrade", "content-length", "transfer-encoding", "keep-alive"];
 
@@ -152,7 +146,7 @@ const UPGRADING = [
   "sec-websocket-key",
   "sec-websocket-protocol",
   "sec-websocket-version",
-  "x-stream-protocol-version",
+  PROTOCOL_HEADER.toLowerCase(),
 ];
 
 function plainHeaders(headers: HeaderFields): HeaderFields {

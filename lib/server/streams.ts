@@ -66,8 +66,8 @@ export async function openPortForward(
   request: HttpRequest,
   stream: PortForwardStream,
 ): Promise<void> {
-  const { uid, spec } = stream.pod;
-  const pod = { name: spec.name, uid, ports: spec.ports ?? {} };
+  const { uid, spec, gone, unanswered } = stream.pod;
+  const pod = { name: spec.name, uid, ports: spec.ports ?? {}, gone, unanswered };
   switch (upgradeWanted(request)) {
     case "spdy": {
       const upgrade = await upgradeToSpdy(connection, request, [PORT_FORWARD_PROTOCOL], 1);
@@ -78,7 +78,7 @@ export async function openPortForward(
       const tunnels = tunnelProtocols(request);
       if (tunnels.length > 0) return await openTunnel(connection, request, pod, tunnels);
       const socket = await acceptPortForwardChannels(connection, request, stream.ports);
-      if (socket) await servePortForwardChannels(socket, stream.ports, podPorts(pod));
+      if (socket) await servePortForwardChannels(socket, stream.ports, podPorts(pod), gone);
       return;
     }
     default:

@@ -6,6 +6,7 @@
 import { ReadStream } from "node:tty";
 import { PodwireError } from "../bytes/mod.ts";
 import type { TerminalSize } from "../channels/mod.ts";
+import { Silence } from "./silence.ts";
 
 /** There is no pseudo terminal to be had here. */
 export class TerminalError extends PodwireError {
@@ -48,13 +49,26 @@ export class Terminal {
     return new Terminal(fd, new TextDecoder().decode(name.subarray(0, name.indexOf(0))));
   }
 
-  /** What the command shows, until nobody has the terminal open any more. Read it once. */
-  async *output(): AsyncGenerator<Uint8Array> {
+  /**
+   * What the command shows, until nobody has the terminal open any more, or those who have are silent after the command's end: the system
+   * has hung it up then (`disassociate_ctty`), and nobody can write to it. Read it once.
+   *
+   * @param exit Resolves at the command's end.
+   */
+  async *output(exit: Promise<unknown>): AsyncGenerator<Uint8Array> {
+    const silence = new Silence(exit, HANG_UP_SILENCE, () => this.close());
     try {
-      for await (const chunk of this.#stream) yield chunk;
+      silence.waits();
+      for await (const chunk of this.#stream) {
+        silence.hears();
+        yield chunk;
+        silence.waits();
+      }
     } catch (error) {
       // EIO: the last process closed it. Aborted: we did.
       if (!(error instanceof Error && "code" in error && ENDS.has(String(error.code)))) throw error;
+    } finally {
+      silence.hears();
     }
   }
 
@@ -75,6 +89,9 @@ export class Terminal {
     this.#stream.destroy();
   }
 }
+
+/** How long to wait for the rest of what a terminal shows after its command's end while somebody holds it open, in milliseconds. */
+const HANG_UP_SILENCE = 1_000;
 
 const ENDS: ReadonlySet<string> = new Set(["EIO", "ERR_STREAM_PREMATURE_CLOSE", "ABORT_ERR"]);
 

@@ -4,6 +4,8 @@
  * @module
  */
 import type { Duplex } from "../bytes/mod.ts";
+import { PROTOCOL_HEADER } from "../channels/mod.ts";
+import type { HeaderFields } from "../dial/mod.ts";
 import {
   acceptWebSocket,
   type ServerHandshake,
@@ -114,14 +116,11 @@ export function refuseProtocols(
   return refusal(403, Array<string>(lines).fill(text), accepted);
 }
 
-/** The header field that names the protocols on top of SPDY. */
-export const PROTOCOL_HEADER = "X-Stream-Protocol-Version";
-
 /** An answer as Go's `http.Error` gives it. */
 function refusal(
   status: number,
   lines: readonly string[],
-  headers: ReadonlyArray<readonly [string, string]> = [],
+  headers: HeaderFields = [],
 ): HttpResponse {
   return {
     status,

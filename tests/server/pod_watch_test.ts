@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type HostPod, type HostServer, serveHost } from "../../lib/server/mod.ts";
+import { until } from "../support/until.ts";
 
 const SLEEP = { name: "main", command: ["sleep", "600"] };
 
@@ -209,4 +210,67 @@ Deno.test("the processes of a deleted pod get the time that they have", async ()
   const ended = await watcher.next();
   assertEquals(ended.object.status.containerStatuses[0].state.terminated.exitCode, 137);
   assertEquals(await watcher.read(1), ["DELETED web"]);
+});
+
+Deno.test("delete refuses options of wrong types, and does nothing", async () => {
+  await using host = await serveHost({ listen: { port: 0 }, pods: PODS });
+  const rows: ReadonlyArray<readonly [unknown, string]> = [
+    [{ gracePeriodSeconds: "x" }, "string into Go struct field DeleteOptions.gracePeriodSeconds of type int64"],
+    [{ gracePeriodSeconds: 1.5 }, "number 1.5 into Go struct field DeleteOptions.gracePeriodSeconds of type int64"],
+    [{ gracePeriodSeconds: [1] }, "array into Go struct field DeleteOptions.gracePeriodSeconds of type int64"],
+    [{ dryRun: "All" }, "string into Go struct field DeleteOptions.dryRun of type []string"],
+    [{ dryRun: [true] }, "bool into Go struct field DeleteOptions.dryRun of type string"],
+    [{ preconditions: "x" }, "string into Go struct field DeleteOptions.preconditions of type v1.Preconditions"],
+    [{ preconditions: { uid: 1 } }, "number into Go struct field DeleteOptions.preconditions.uid of type types.UID"],
+    [[1], "array into Go value of type v1.DeleteOptions"],
+    ["x", "string into Go value of type v1.DeleteOptions"],
+  ];
+  const headers = { "content-type": "application/json" };
+  for (const [options, text] of rows) {
+    const response = await remove(host, "web", { body: JSON.stringify(options), headers });
+    const { code, reason, message } = await response.json();
+    assertEquals([response.status, code, reason, message], [
+      400,
+      400,
+      "BadRequest",
+      `DeleteOptions in version "v1" cannot be handled as a DeleteOptions: json: cannot unmarshal ${text}`,
+    ]);
+  }
+  assertEquals((await getJson(host, "/api/v1/namespaces/default/pods/web")).metadata.deletionTimestamp, undefined);
+  const nothing = { gracePeriodSeconds: null, dryRun: ["All"], preconditions: null };
+  const { metadata } = await (await remove(host, "web", { body: JSON.stringify(nothing), headers })).json();
+  assertEquals(metadata.name, "web");
+});
+
+Deno.test("a pod is deleted with a grace period that no date can hold", async () => {
+  await using host = await serveHost({ listen: { port: 0 }, pods: PODS });
+  await using watcher = await Watcher.open(host, "fieldSelector=metadata.name%3Dweb");
+  await watcher.read(1);
+  const { metadata } = await (await remove(host, "web?gracePeriodSeconds=9000000000000")).json();
+  assertEquals(metadata.deletionTimestamp, "9999-12-31T23:59:59Z");
+  assertEquals(metadata.deletionGracePeriodSeconds, 9_000_000_000_000);
+  assertEquals(await watcher.read(3), ["MODIFIED web", "MODIFIED web", "DELETED web"]);
+  assertEquals((await getJson(host, "/version")).major, "1");
+});
+
+Deno.test("a grace period that is longer than a timer can wait lets processes end by themselves", async () => {
+  const days = 30 * 24 * 3600;
+  const script = "trap 'sleep 0.2; exit 7' TERM; echo up; while :; do sleep 0.05; done";
+  const containers = [{ name: "main", command: ["sh", "-c", script] }];
+  await using host = await serveHost({
+    listen: { port: 0 },
+    pods: [{ name: "asked", containers }, { name: "own", containers, terminationGracePeriodSeconds: days }],
+  });
+  for (const [name, query] of [["asked", `?gracePeriodSeconds=${days}`], ["own", ""]] as const) {
+    await until("it listens", async () => {
+      const log = await fetch(urlOf(host, `/api/v1/namespaces/default/pods/${name}/log`));
+      return (await log.text()) === "up\n";
+    });
+    await using watcher = await Watcher.open(host, `fieldSelector=metadata.name%3D${name}`);
+    await watcher.read(1);
+    await (await remove(host, `${name}${query}`)).body?.cancel();
+    await watcher.read(1);
+    const { object } = await watcher.next();
+    assertEquals(object.status.containerStatuses[0].state.terminated.exitCode, 7);
+  }
 });

@@ -2,7 +2,7 @@
 import { assertEquals, assertLess, assertMatch } from "@std/assert";
 import type { HostServer } from "../../lib/server/mod.ts";
 import { buildFrame, headerValue, Opcode } from "../captures/recording.ts";
-import { until } from "../support/until.ts";
+import { until, within } from "../support/until.ts";
 import { withPodPort } from "./ports.ts";
 import { RawClient } from "./raw_client.ts";
 
@@ -149,5 +149,17 @@ Deno.test("a process that does not read holds up its WebSocket, and nothing is l
     release.resolve();
     await sending;
     assertEquals((await client.finish()).channels[0], `${GREETING}${total}`);
+  });
+});
+
+Deno.test("port-forward over channels ends with its pod, without a text, as a kubelet's does", async () => {
+  const silent = async (connection: Deno.Conn) => void await connection.read(new Uint8Array(1)).catch(() => {});
+  await withHost(silent, async (host) => {
+    using client = await RawClient.open(host, path(host, "ports=258"), { protocol: V4 });
+    await client.until(({ channels }) => channels[1] !== undefined);
+    const url = new URL(`${host.url.pathname}/api/v1/namespaces/default/pods/web`, host.url);
+    await (await fetch(url, { method: "DELETE" })).body?.cancel();
+    const { channels, closes } = await within("the session ends", client.finish());
+    assertEquals([channels, closes], [{ 0: GREETING, 1: GREETING }, [1000]]);
   });
 });

@@ -7,8 +7,9 @@ import { servePortForward } from "../../lib/server/port_forward.ts";
 import { buildFrame, headerValue, Opcode } from "../captures/recording.ts";
 import { type SpdyTalk, SpdyType } from "../captures/spdy_recording.ts";
 import { BytePeer, data, fin, goAway, pattern, ping, rstStream, synStream } from "../spdy/harness.ts";
-import { until } from "../support/until.ts";
-import { echo, readAll, withPodPort, writeAll } from "./ports.ts";
+import { until, within } from "../support/until.ts";
+import { echo, readAll, withPodPort, withPort, writeAll } from "./ports.ts";
+import { RawClient } from "./raw_client.ts";
 import { assertRefused, RawSpdyClient, TUNNEL } from "./raw_spdy_client.ts";
 
 const path = (host: HostServer) => `${host.url.pathname}/api/v1/namespaces/default/pods/web/portforward`;
@@ -402,3 +403,94 @@ Deno.test("a process that does not read holds up its session only beyond 256 KiB
 async function digest(bytes: Uint8Array): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", new Uint8Array(bytes))).toHex();
 }
+
+/** Deletes the host's pod `web`. */
+async function deletePod(host: HostServer): Promise<void> {
+  const url = new URL(`${host.url.pathname}/api/v1/namespaces/default/pods/web`, host.url);
+  await (await fetch(url, { method: "DELETE" })).body?.cancel();
+}
+
+for (const [wire, connect] of Object.entries(WIRES)) {
+  Deno.test(`port-forward over ${wire} ends with its pod, and resets its connections`, async () => {
+    let open = 0;
+    const count = async (connection: Deno.Conn) => {
+      open++;
+      await echo(connection).catch(() => {}); // However it ends.
+      open--;
+    };
+    await withPodPort(count, async (host) => {
+      using client = await connect(host);
+      await client.send(openPair(client, 0), data(3, text("there?")));
+      await client.until(({ streams }) => streams[3]?.data === "there?");
+      await deletePod(host);
+      const { streams, goAway } = await within("the session ends", client.finish());
+      assert(client.frames.some(({ type, id }) => type === SpdyType.RST_STREAM && id === 3), JSON.stringify(streams));
+      assertEquals(goAway, [3, 0]);
+      await until("the process's connection ends", () => open === 0);
+      using late = await connect(host);
+      assertEquals(late.head.startLine, "HTTP/1.1 404 Not Found");
+    });
+  });
+}
+
+Deno.test("port-forward ends when the last container of its pod has ended by itself", async () => {
+  await withPort(echo, async (port) => {
+    const containers = [{ name: "main", command: ["sh", "-c", "read _"], stdin: true }];
+    await using host = await serveHost({
+      listen: { port: 0 },
+      pods: [{ name: "web", ports: { 80: port }, containers }],
+    });
+    using client = await WIRES.spdy(host);
+    await client.send(openPair(client, 0), data(3, text("there?")));
+    await client.until(({ streams }) => streams[3]?.data === "there?");
+    using input = await RawClient.open(host, path(host).replace("/portforward", "/attach?stdin=true&stdout=true"));
+    await input.until(({ firstChannel }) => firstChannel !== undefined);
+    await input.send(0, "\n");
+    await within("the session ends", client.finish());
+    assert(client.frames.some(({ type, id }) => type === SpdyType.RST_STREAM && id === 3));
+  });
+});
+
+Deno.test("port-forward notices that it leads to its own client, and says so", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  const containers = [{ name: "main", command: ["sleep", "600"] }];
+  await using host = await serveHost({ listen: { port: 0 }, pods: [{ name: "web", containers }] });
+  using client = await WIRES.spdy(host);
+  // As kubectl: each connection to the local port becomes one to the pod's, which is the same.
+  const accepted: Deno.Conn[] = [];
+  const accepting = (async () => {
+    for await (const connection of listener) {
+      await client.send(openPair(client, accepted.push(connection) - 1, port));
+    }
+  })();
+  using _first = await Deno.connect({ hostname: "127.0.0.1", port });
+  const said = ({ streams }: SpdyTalk) => Object.values(streams).find((stream) => stream.data !== "")?.data;
+  const talk = await within("the host notices", client.until((talk) => said(talk) !== undefined));
+  assertMatch(
+    said(talk)!,
+    new RegExp(
+      `^error forwarding port ${port} to pod web, uid \\S+: failed to connect to localhost:${port}, ` +
+        "where 128 connections wait that were never answered: the port-forward seems to lead to itself,",
+    ),
+  );
+  assertEquals(accepted.length, 129);
+  listener.close();
+  await accepting;
+  for (const connection of accepted) connection.close();
+});
+
+Deno.test("many connections that are answered, or closed, are nobody's own", async () => {
+  await withPodPort(echo, async (host) => {
+    using client = await WIRES.spdy(host);
+    for (let n = 0; n < 150; n++) {
+      await client.send(openPair(client, n), data(4 * n + 3, text("x")));
+      await client.until(({ streams }) => streams[4 * n + 3]?.data === "x");
+    }
+    for (let n = 150; n < 300; n++) {
+      await client.send(openPair(client, n), rstStream(4 * n + 3));
+      await client.until(hasEnded(4 * n + 1));
+    }
+    assertEquals(Object.values(client.talk.streams).filter(({ data }) => data.includes("error")), []);
+  });
+});

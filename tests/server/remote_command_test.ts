@@ -4,23 +4,13 @@ import { type HostPod, serveHost } from "../../lib/server/mod.ts";
 import { buildFrame, Opcode } from "../captures/recording.ts";
 import { standstill, until } from "../support/until.ts";
 import { floods } from "./flood.ts";
+import { isAlive } from "./processes.ts";
 import { execPath, RawClient } from "./raw_client.ts";
 
 const WEB: HostPod = { name: "web", containers: [{ name: "main", command: ["sleep", "600"], env: { WHERE: "here" } }] };
 const SUCCESS = '{"metadata":{},"status":"Success"}';
 
 const startHost = (pods: readonly HostPod[] = [WEB]) => serveHost({ listen: { port: 0 }, pods });
-
-/** Whether a process runs. One that has ended and whose parent has not looked yet (a zombie) does not. */
-function isAlive(pid: number): boolean {
-  assert(pid > 1, `${pid} is no process of the test`);
-  try {
-    return !/^State:\s+Z/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
 
 /** Starts a command that tells its process id on a first line, and goes on. */
 async function startTelling(host: Awaited<ReturnType<typeof startHost>>, script: string, flags?: string) {
@@ -67,11 +57,21 @@ Deno.test("exec says what cannot be run", async () => {
     [["/etc"], 'exec: "/etc": permission denied'],
     [[""], 'exec: "": executable file not found in $PATH'],
   ];
-  for (const [command, text] of cases) {
-    using client = await RawClient.exec(host, command);
-    const status = JSON.parse((await client.finish()).channels[3]!);
-    assertEquals([status.reason, status.code], ["InternalError", 500]);
-    assert(status.message.endsWith(text), status.message);
+  // These show only when the system is asked to run them.
+  const script = await Deno.makeTempFile();
+  await Deno.writeTextFile(script, "#!/no/such\n");
+  await Deno.chmod(script, 0o755);
+  cases.push([[script], `exec ${script}: no such file or directory`]);
+  cases.push([["echo", "a\0b"], "exec echo: nul byte found in provided data"]);
+  try {
+    for (const [command, text] of cases) {
+      using client = await RawClient.exec(host, command);
+      const status = JSON.parse((await client.finish()).channels[3]!);
+      assertEquals([status.reason, status.code], ["InternalError", 500]);
+      assert(status.message.endsWith(text), status.message);
+    }
+  } finally {
+    await Deno.remove(script);
   }
 });
 
@@ -182,6 +182,11 @@ Deno.test("a session ends with its command, whatever that left in the background
   using _ = client;
   const { channels } = await client.finish();
   assertEquals(channels[3], SUCCESS);
+  assertEquals(
+    channels[2],
+    "podwire host: the command has ended, but something that it left running holds its output open: " +
+      "ended after 5 s of silence\n",
+  );
   const child = Number(channels[1]!.split("\n")[1]);
   assertGreater(child, pid);
   await until("its processes have ended", () => !isAlive(child));
