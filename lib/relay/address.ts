@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { formatAddress as formatSocketAddress, isIpv4 } from "../dial/mod.ts";
 
 /** What a relay can listen on and go to. */
 export type Address =
@@ -38,9 +39,7 @@ export function parseAddress(text: string): Address {
 
 /** The address as {@linkcode parseAddress} reads it. */
 export function formatAddress(address: Address): string {
-  if ("path" in address) return `${address.kind}:${address.path}`;
-  const { kind, hostname, port } = address;
-  return `${kind}:${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+  return `${address.kind}:${formatSocketAddress(address)}`;
 }
 
 /** Whether datagrams, not streams, go over it. */
@@ -56,12 +55,6 @@ export function systemPath(path: string): string {
 /** Whether `text` is an IPv4 or (without brackets) an IPv6 address, as far as its form goes. */
 export function isIp(text: string): boolean {
   return text.includes(":") ? /^[0-9a-fA-F:.]+(%\w+)?$/.test(text) : isIpv4(text);
-}
-
-/** Whether `text` is an IPv4 address. */
-export function isIpv4(text: string): boolean {
-  const parts = text.split(".");
-  return parts.length === 4 && parts.every((part) => /^(0|[1-9]\d{0,2})$/.test(part) && Number(part) < 256);
 }
 
 function parseHostPort(text: string): { hostname: string; port: number } {

@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { pause, systemText } from "../bytes/mod.ts";
+import { pause, systemText, within } from "../bytes/mod.ts";
 import { type Address, formatAddress } from "./address.ts";
 import { listenOn } from "./any_address.ts";
 import { Counters } from "./counters.ts";
 import { RelayError } from "./errors.ts";
 import { encodeAnswer, type OwnAnswer } from "./http_answer.ts";
-import { BadRequestError, HTTP_DEADLINES, type HttpDeadlines, RequestReader, within } from "./http_request.ts";
+import { BadRequestError, HTTP_DEADLINES, type HttpDeadlines, RequestReader } from "./http_request.ts";
 import type { Relays } from "./relays.ts";
 import { type Session, Sessions } from "./sessions.ts";
 import { SocketDuplex } from "./socket_duplex.ts";

@@ -4,8 +4,8 @@
  *
  * @module
  */
+import type { IpRange } from "../dial/mod.ts";
 import type { Address } from "./address.ts";
-import type { SourceRange } from "./source_ranges.ts";
 
 /** One file's content. A folder's files count as one configuration; no two relays in it have one name. */
 export interface RelayFile {
@@ -109,7 +109,7 @@ export interface Relay {
   /** The HTTP paths that may be asked for; `undefined` if bytes are passed as they are. */
   readonly paths: readonly string[] | undefined;
   /** Who may connect; everybody if `undefined`. */
-  readonly allowFrom: readonly SourceRange[] | undefined;
+  readonly allowFrom: readonly IpRange[] | undefined;
   /** The most connections or flows at once. */
   readonly maxConnections: number;
   /** How long connecting may take, in milliseconds. */

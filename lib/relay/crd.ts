@@ -217,7 +217,14 @@ const SPEC = {
       minItems: 1,
       maxItems: 64,
       description: "The source addresses (CIDR, or one address) that may connect; all, if absent",
-      items: { type: "string", maxLength: 49, pattern: "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$" },
+      items: {
+        type: "string",
+        maxLength: 49,
+        "x-kubernetes-validations": [{
+          rule: "isCIDR(self) ? cidr(self) == cidr(self).masked() : isIP(self)",
+          message: "must be a range such as 10.0.0.0/8 or fd00::/8, without bits beyond its prefix, or one address",
+        }],
+      },
     },
     maxConnections: {
       type: "integer",

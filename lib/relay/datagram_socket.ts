@@ -5,10 +5,10 @@
  * @module
  */
 import { orAbort, systemText } from "../bytes/mod.ts";
-import { type Address, formatAddress, isIp, isIpv4, systemPath } from "./address.ts";
+import { isIpv4, parseIp } from "../dial/mod.ts";
+import { type Address, formatAddress, isIp, systemPath } from "./address.ts";
 import { Backlog } from "./backlog.ts";
 import { RelayError } from "./errors.ts";
-import { parseIp } from "./source_ranges.ts";
 
 /** Where a datagram comes from or goes to: an address and port, or a unix socket's path as the system has it. */
 export type Peer = { readonly hostname: string; readonly port: number } | { readonly path: string };
@@ -39,7 +39,11 @@ export function peerKey(peer: Peer | undefined): string {
   return "path" in peer ? peer.path : `${peer.hostname} ${peer.port}`;
 }
 
-/** Binds a socket at once, for a unix one only where the runtime can; `onDrop` is told of each datagram that is not taken. */
+/**
+ * Binds a unix socket, at once; `onDrop` is told of each datagram that is not taken.
+ *
+ * @throws {RelayError} If the runtime has no unix sockets for datagrams.
+ */
 export function bindUnixDatagram(path: string, onDrop: () => void): DatagramSocket {
   return new DenoDatagramSocket(denoListen({ transport: "unixpacket", path }), onDrop);
 }

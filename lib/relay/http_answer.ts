@@ -4,6 +4,7 @@
  * @module
  */
 import { concat } from "../bytes/mod.ts";
+import { encodeResponseHead } from "../dial/mod.ts";
 
 /** An answer that is not the target's but this process's own: a text. */
 export interface OwnAnswer {
@@ -19,7 +20,7 @@ export interface OwnAnswer {
 export function encodeAnswer({ status, text, type }: OwnAnswer, method: string, keepAlive: boolean): Uint8Array {
   const body = new TextEncoder().encode(text);
   const [code, reason] = status;
-  const head = encodeHead(code, reason, [
+  const head = encodeResponseHead(code, reason, [
     ["Date", new Date().toUTCString()],
     ["Content-Type", type ?? "text/plain; charset=utf-8"],
     ["Content-Length", String(body.length)],
@@ -27,16 +28,4 @@ export function encodeAnswer({ status, text, type }: OwnAnswer, method: string, 
     ...(keepAlive ? [] : [["Connection", "close"] as const]),
   ]);
   return method === "HEAD" ? head : concat([head, body]);
-}
-
-/** Encodes a head: each character a byte, as it came. */
-export function encodeHead(
-  status: number,
-  reason: string,
-  headers: ReadonlyArray<readonly [name: string, value: string]>,
-): Uint8Array {
-  const text = `HTTP/1.1 ${status} ${reason}\r\n${
-    headers.map(([name, value]) => `${name}: ${value}\r\n`).join("")
-  }\r\n`;
-  return Uint8Array.from(text, (character) => character.charCodeAt(0));
 }

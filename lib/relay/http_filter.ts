@@ -3,18 +3,24 @@
  *
  * @module
  */
-import { concat, type Duplex } from "../bytes/mod.ts";
-import { HttpConnection, HttpError, type HttpResponse, LAST_CHUNK, toChunk } from "../dial/mod.ts";
+import { concat, type Duplex, within } from "../bytes/mod.ts";
+import {
+  encodeResponseHead,
+  endToEnd,
+  HttpConnection,
+  HttpError,
+  type HttpResponse,
+  LAST_CHUNK,
+  toChunk,
+} from "../dial/mod.ts";
 import { type Reason, RelayError } from "./errors.ts";
-import { encodeAnswer, encodeHead, type OwnAnswer } from "./http_answer.ts";
+import { encodeAnswer, type OwnAnswer } from "./http_answer.ts";
 import {
   BadRequestError,
   type CheckedRequest,
-  endToEnd,
   HTTP_DEADLINES,
   type HttpDeadlines,
   RequestReader,
-  within,
 } from "./http_request.ts";
 
 /** What a filtered connection is made of. */
@@ -52,7 +58,7 @@ export async function filterHttp(filter: HttpFilter): Promise<void> {
   } finally {
     filtered.close();
   }
-  await within(deadlines.write, client.closeWrite(), () => {}); // What TLS says last may find no room either.
+  await within(deadlines.write, client.closeWrite()); // What TLS says last may find no room either.
 }
 
 /** How long a target may pause in the middle of an answer, in milliseconds: as long as it may take to begin one. */
@@ -93,15 +99,18 @@ class FilteredConnection {
       return await this.#say(NOT_ALLOWED, method, keepAlive);
     }
     let response: HttpResponse;
+    let begun: BegunAnswer;
     try {
       response = await this.#ask(request);
+      begun = beginAnswer(request, response);
     } catch (error) {
       if (this.#filter.signal.aborted) throw error;
       const reason = error instanceof RelayError && error.reason !== "listen" ? error.reason : "bad_answer";
       this.#filter.fail(reason);
+      this.#target?.close(); // Nobody reads what else it says.
       return await this.#say(reason === "connect_timeout" ? LATE_TARGET : BAD_TARGET, method, keepAlive);
     }
-    return await this.#pass(request, response);
+    return await this.#pass(response, begun);
   }
 
   /** Drops the connection to the target. */
@@ -127,21 +136,9 @@ class FilteredConnection {
     return await this.#target.request(request, options);
   }
 
-  async #pass(request: CheckedRequest, { status, statusText, lines, body }: HttpResponse): Promise<boolean> {
+  async #pass({ body }: HttpResponse, { head, chunked, keepAlive }: BegunAnswer): Promise<boolean> {
     const { back } = this.#filter;
-    const bodiless = request.method === "HEAD" || status === 204 || status === 304;
-    const headers = endToEnd(lines).filter(([name]) => !/^content-length$/i.test(name));
-    const length = lines.find(([name]) => /^content-length$/i.test(name))?.[1];
-    const chunkedByTarget = lines.some(([name]) => /^transfer-encoding$/i.test(name));
-    const sized = length !== undefined && !chunkedByTarget;
-    const chunked = !sized && !bodiless && request.modern;
-    const keepAlive = request.keepAlive && (sized || chunked || bodiless);
-    let pending = encodeHead(status, statusText, [
-      ...headers,
-      ...(sized ? [["Content-Length", length] as const] : []),
-      ...(chunked ? [["Transfer-Encoding", "chunked"] as const] : []),
-      ...(keepAlive ? [] : [["Connection", "close"] as const]),
-    ]);
+    let pending = head;
     try {
       for await (const piece of body) {
         // The head goes out with the first piece: two small writes in a row can cost 40 ms over TLS.
@@ -174,6 +171,36 @@ class FilteredConnection {
       throw new RelayError(`the client took nothing of its answer within ${write} ms`, "idle");
     });
   }
+}
+
+/** How the client's answer begins. */
+interface BegunAnswer {
+  readonly head: Uint8Array;
+  /** Whether the body goes out in chunks. */
+  readonly chunked: boolean;
+  readonly keepAlive: boolean;
+}
+
+/**
+ * The beginning of the answer to `request` that passes the target's `response` on.
+ *
+ * @throws {TypeError} If the target's has characters that no head may have.
+ */
+function beginAnswer(request: CheckedRequest, { status, statusText, lines }: HttpResponse): BegunAnswer {
+  const bodiless = request.method === "HEAD" || status === 204 || status === 304;
+  const headers = endToEnd(lines).filter(([name]) => !/^content-length$/i.test(name));
+  const length = lines.find(([name]) => /^content-length$/i.test(name))?.[1];
+  const chunkedByTarget = lines.some(([name]) => /^transfer-encoding$/i.test(name));
+  const sized = length !== undefined && !chunkedByTarget;
+  const chunked = !sized && !bodiless && request.modern;
+  const keepAlive = request.keepAlive && (sized || chunked || bodiless);
+  const head = encodeResponseHead(status, statusText, [
+    ...headers,
+    ...(sized ? [["Content-Length", length] as const] : []),
+    ...(chunked ? [["Transfer-Encoding", "chunked"] as const] : []),
+    ...(keepAlive ? [] : [["Connection", "close"] as const]),
+  ]);
+  return { head, chunked, keepAlive };
 }
 
 const FORBIDDEN: OwnAnswer = { status: [403, "Forbidden"], text: "this path is not allowed by the relay\n" };

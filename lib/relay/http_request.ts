@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { Duplex } from "../bytes/mod.ts";
+import { type Duplex, within } from "../bytes/mod.ts";
+import { endToEnd, type HeaderFields, isToken } from "../dial/mod.ts";
 import { RelayError } from "./errors.ts";
 
 /** A request without a body. */
@@ -19,7 +20,7 @@ export interface CheckedRequest {
   /** Whether the client keeps the connection. */
   readonly keepAlive: boolean;
   /** The header fields that go to the target: a `Host`, and what else a scraper says. */
-  readonly headers: ReadonlyArray<readonly [name: string, value: string]>;
+  readonly headers: HeaderFields;
 }
 
 /** A request is not what HTTP/1.1 allows, or cannot be checked. */
@@ -47,33 +48,6 @@ export interface HttpDeadlines {
 /** The deadlines of every connection; a scraper that asks each minute finds its connection kept. */
 export const HTTP_DEADLINES: HttpDeadlines = { head: 10_000, kept: 90_000, write: 60_000 };
 
-/** What `work` comes to; after `most` milliseconds, what `late` does. The work goes on until its connection is closed. */
-export async function within<T>(most: number, work: Promise<T>, late: () => T): Promise<T> {
-  const { promise: over, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, most);
-  try {
-    return await Promise.race([work, over.then(late)]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-
-/** The fields that are for one connection (RFC 9110 section 7.6.1), and those that would make it something else than HTTP/1.1. */
-const HOP_BY_HOP = new Set([
-  "connection",
-  "keep-alive",
-  "proxy-authenticate",
-  "proxy-authorization",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-  "http2-settings",
-]);
-
 /**
  * What a client's request may say to the target, beside its `Host`: all that scrapers say. Others are left out, as there are
  * servers for which they change the path or the method (`X-Original-URL`, `X-Rewrite-URL`, `X-HTTP-Method-Override`).
@@ -98,18 +72,6 @@ const PASSED: ReadonlySet<string> = new Set([
 
 /** The `Host` of a request of HTTP/1.0 without one: HTTP/1.1, as which it goes on, must have it. */
 const NO_HOST = "localhost";
-
-/** `lines` without the fields that are for one connection, by default or because its `Connection` says so. */
-export function endToEnd(
-  lines: ReadonlyArray<readonly [name: string, value: string]>,
-): Array<readonly [name: string, value: string]> {
-  const named = new Set(
-    lines.filter(([name]) => name.toLowerCase() === "connection").flatMap(([, value]) =>
-      value.split(",").map((token) => token.trim().toLowerCase())
-    ),
-  );
-  return lines.filter(([name]) => !HOP_BY_HOP.has(name.toLowerCase()) && !named.has(name.toLowerCase()));
-}
 
 /** Reads the requests of one connection. */
 export class RequestReader {
@@ -186,7 +148,7 @@ export class RequestReader {
 function parseHead(head: string): CheckedRequest {
   const [first = "", ...lines] = head.split("\r\n");
   const [, method = "", target = "", version] = /^(\S+) (\S+) HTTP\/1\.([01])$/.exec(first) ?? [];
-  if (!TOKEN.test(method) || version === undefined) throw new BadRequestError("not an HTTP/1.1 request");
+  if (!isToken(method) || version === undefined) throw new BadRequestError("not an HTTP/1.1 request");
   // Only the form with a path (RFC 9112 section 3.2.1): another one could name another server, or nothing that can be checked.
   if (!/^\/[\x21\x22\x24-\x7e]*$/.test(target)) throw new BadRequestError("the request's target is not a plain path");
   const fields = lines.map(parseField);
@@ -214,6 +176,6 @@ function parseField(line: string): readonly [name: string, value: string] {
   const colon = line.indexOf(":");
   const name = line.slice(0, Math.max(colon, 0));
   const value = line.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, "");
-  if (!TOKEN.test(name) || /[^\t\x20-\x7e]/.test(value)) throw new BadRequestError("a malformed header line");
+  if (!isToken(name) || /[^\t\x20-\x7e]/.test(value)) throw new BadRequestError("a malformed header line");
   return [name, value];
 }

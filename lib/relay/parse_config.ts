@@ -5,8 +5,10 @@
  */
 import { EVENT_ID, parseEvents, YAMLException } from "js-yaml";
 import { MAX_DELAY } from "../bytes/mod.ts";
+import { isIpv4 } from "../dial/mod.ts";
+import { isDnsLabel } from "../client/mod.ts";
 import { parseYaml, type YamlNode } from "../kubeconfig/mod.ts";
-import { type Address, formatAddress, isDatagram, isIp, isIpv4, parseAddress } from "./address.ts";
+import { type Address, formatAddress, isDatagram, isIp, parseAddress } from "./address.ts";
 import type { ListenEndpoint, Relay, TargetEndpoint, TargetTlsSpec } from "./config.ts";
 import { type ConfigProblem, ConfigReader, ConfigSource, RelayConfigError } from "./config_reader.ts";
 import { parseRange } from "./source_ranges.ts";
@@ -307,7 +309,7 @@ function required(reader: ConfigReader, name: string, keys: readonly string[]): 
 }
 
 function parseName(text: string): string {
-  if (/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(text)) return text;
+  if (isDnsLabel(text)) return text;
   throw new SyntaxError(
     `must be a DNS label (at most 63 of a-z, 0-9 and -, not - at an end), not ${JSON.stringify(text)}`,
   );

@@ -4,7 +4,7 @@
  * @module
  */
 import { concat } from "../bytes/mod.ts";
-import { parseIp } from "./source_ranges.ts";
+import { parseIp } from "../dial/mod.ts";
 
 /** An address and a port. */
 export interface IpPort {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { messageOf } from "../bytes/mod.ts";
+import { messageOf, tell } from "../bytes/mod.ts";
 import { type Address, formatAddress, isDatagram } from "./address.ts";
 import type { Relay } from "./config.ts";
 import { Counters, formatMetrics, type Reloads } from "./counters.ts";
@@ -33,7 +33,7 @@ export interface RelayEvent {
 
 /** Options of {@linkcode Relays}. */
 export interface RelaysOptions {
-  /** Told what happens. */
+  /** Told what happens. What it throws is reported, and changes nothing. */
   readonly onEvent?: (event: RelayEvent) => void;
   /** How often relays are looked after, in milliseconds; 1000 if absent. */
   readonly interval?: number;
@@ -79,7 +79,7 @@ export class Relays implements AsyncDisposable {
 
   /** No relays yet. */
   constructor(options: RelaysOptions = {}) {
-    this.#onEvent = options.onEvent ?? (() => {});
+    this.#onEvent = (event) => tell(options.onEvent, event);
     this.#care = setInterval(() => void this.#lookAfter(), options.interval ?? CARE);
   }
 

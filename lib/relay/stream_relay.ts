@@ -124,7 +124,7 @@ export class StreamRelay implements RunningRelay {
       } catch {
         if (this.#listener !== listener) return;
         counters.fail("accept");
-        await pause(ACCEPT_PAUSE, new AbortController().signal);
+        await pause(ACCEPT_PAUSE);
         continue;
       }
       const refused = this.#refuse(conn);

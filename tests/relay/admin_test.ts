@@ -3,7 +3,8 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type Address, parseAddress, serveAdmin } from "../../lib/relay/mod.ts";
 import { HTTP_DEADLINES } from "../../lib/relay/http_request.ts";
 import { PODWIRE } from "../cli/harness.ts";
-import { ask, Ground, readAll, until, writeAll } from "./harness.ts";
+import { until } from "../support/until.ts";
+import { ask, Ground, readAll, writeAll } from "./harness.ts";
 
 const TCP = parseAddress("tcp:127.0.0.1:0");
 
@@ -90,9 +91,9 @@ Deno.test("the admin endpoint outlives the lack of file descriptors", async () =
     for await (const piece of process.stderr.pipeThrough(new TextDecoderStream())) said += piece;
   })();
   try {
-    await until(() => /no relays yet\n/.test(said));
+    await until("it is ready", () => /no relays yet\n/.test(said));
     const address = parseAddress(/admin endpoint on (\S+)\n/.exec(said)?.[1] ?? "");
-    await until(async () => {
+    await until("accepting fails", async () => {
       const crowd = await Promise.all(Array.from({ length: 64 }, () => connect(address)));
       for (const conn of crowd) conn.close();
       return /admin_errors_total{reason="accept"} [1-9]/.test(await asked(address, get("/metrics")));

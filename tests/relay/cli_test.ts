@@ -1,8 +1,9 @@
 /** `podwire relay` as a process. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { openRelayLog } from "../../lib/cli/relay_log.ts";
+import { openRelayLog } from "../../lib/cli/relay_common.ts";
 import { PODWIRE } from "../cli/harness.ts";
-import { ask, echo, readAll, Server, until, writeAll } from "./harness.ts";
+import { until } from "../support/until.ts";
+import { ask, echo, readAll, Server, writeAll } from "./harness.ts";
 
 /** `podwire relay` and what it has said so far. */
 class Podwire implements AsyncDisposable {
@@ -26,7 +27,7 @@ class Podwire implements AsyncDisposable {
   /** Waits until it has said what `pattern` finds. */
   async says(pattern: RegExp): Promise<RegExpExecArray> {
     let found: RegExpExecArray | null = null;
-    await until(() => (found = pattern.exec(this.text)) !== null);
+    await until(`it says ${pattern}`, () => (found = pattern.exec(this.text)) !== null);
     return found!;
   }
 
@@ -226,13 +227,14 @@ Deno.test("podwire relay run goes on, and ends, when nobody reads its log", () =
     const end = () => process.kill("SIGKILL");
     const late = setTimeout(end, 20_000); // What waits for it fails then.
     try {
-      await until(() => Deno.stat(path).then(() => true, () => false));
+      await until("the admin socket is there", () => Deno.stat(path).then(() => true, () => false));
       const get = async (page: string) => {
         using conn = await Deno.connect({ transport: "unix", path });
         await writeAll(conn, `GET ${page} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
         return await readAll(conn);
       };
-      await until(async () => (await get("/readyz")).includes("-599: cannot listen"));
+      const told = async () => (await get("/readyz")).includes("-599: cannot listen");
+      await until("/readyz tells of what cannot be listened on", told);
       assertMatch(await get("/healthz"), /^HTTP\/1\.1 200 /);
       process.kill("SIGTERM");
       assertEquals((await process.status).code, 0);
@@ -248,6 +250,48 @@ Deno.test("podwire relay run goes on, and ends, when nobody reads its log", () =
       await process.status;
     }
   }));
+
+Deno.test("podwire relay operator keeps no more of a log that nobody reads than it may, and says how much it lost", async () => {
+  const over = Promise.withResolvers<void>();
+  let asked = 0;
+  await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async () => {
+    // Each refusal is a line. So many are more than a pipe (64 KiB), Deno's reading ahead and the log itself take.
+    if (++asked > 100) await over.promise;
+    return Response.json({ kind: "Status", status: "Failure", code: 403, message: "x".repeat(8192) }, { status: 403 });
+  });
+  const to = ["--server", `http://127.0.0.1:${server.addr.port}`, "--image=i", "--leader-elect-retry-period=1ms"];
+  const process = new Deno.Command(Deno.execPath(), {
+    args: [...PODWIRE, "relay", "operator", ...to],
+    env: { KUBECONFIG: "/dev/null" },
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  const end = () => process.kill("SIGKILL");
+  const late = setTimeout(end, 20_000); // What waits for it fails then.
+  try {
+    await until("it has asked often enough", () => asked > 100);
+    let text = "";
+    for await (const piece of process.stderr.pipeThrough(new TextDecoderStream())) {
+      text += piece;
+      if (text.includes(" missing here: the log was not read\n")) process.kill("SIGTERM");
+    }
+    assertMatch(text, /^\S+Z without --allow every relay is refused\n\S+Z the lease cannot be had: /);
+    const lines = text.trimEnd().split("\n");
+    const written = lines.length - 1;
+    assertEquals(lines.at(-1), `${101 - written} lines are missing here: the log was not read`);
+    assertEquals((await process.status).code, 0);
+  } finally {
+    clearTimeout(late);
+    over.resolve();
+    try {
+      end();
+    } catch {
+      // It has ended.
+    }
+    await process.status;
+  }
+});
 
 Deno.test("openRelayLog() keeps what a slow reader will take, and says how much it lost", async () => {
   const gate = Promise.withResolvers<void>();

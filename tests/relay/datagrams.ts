@@ -11,7 +11,8 @@ import { createSocket, type Socket } from "node:dgram";
 import dns from "node:dns/promises";
 import { bindUdp, bindUnixDatagram } from "../../lib/relay/datagram_socket.ts";
 import type { RelaySpec } from "../../lib/relay/mod.ts";
-import { echo, Ground, Server, until, writeAll } from "./harness.ts";
+import { until } from "../support/until.ts";
+import { echo, Ground, Server, writeAll } from "./harness.ts";
 
 const UDP = { address: "udp:127.0.0.1:0" };
 const NATIVE = "listenDatagram" in Deno;
@@ -98,14 +99,17 @@ const CHECKS: Record<string, () => Promise<void>> = {
         const before = [one.heard.length, two.heard.length];
         await one.send(text, ground.port());
         await two.send(`2${text}`, ground.port());
-        await until(() => one.heard.length > before[0]! && two.heard.length > before[1]!);
+        await until("both have their answer", () => one.heard.length > before[0]! && two.heard.length > before[1]!);
       }
       assertEquals(one.heard, texts.map((text) => `<${text}>`));
       assertEquals(two.heard, texts.map((text) => `<2${text}>`));
       assertEquals(server.senders.size, 2);
       assertEquals(ground.metric("connections", "it"), 2);
       for (const direction of ["to", "from"]) {
-        await until(() => ground.metric("datagrams_total", `relay="it",direction="${direction}"`) >= 2 * texts.length);
+        await until(
+          "all are counted",
+          () => ground.metric("datagrams_total", `relay="it",direction="${direction}"`) >= 2 * texts.length,
+        );
         assertEquals(ground.metric("datagrams_total", `relay="it",direction="${direction}"`), 2 * texts.length);
       }
     }
@@ -119,7 +123,7 @@ const CHECKS: Record<string, () => Promise<void>> = {
       );
       using client = await Udp.bind();
       await client.send(host, ground.port());
-      await until(() => client.heard.length === 1);
+      await until("the answer", () => client.heard.length === 1);
     }
   },
 
@@ -128,10 +132,13 @@ const CHECKS: Record<string, () => Promise<void>> = {
     await using ground = await Ground.start(...overStream(server).map((spec) => ({ ...spec, idleTimeout: "150ms" })));
     using client = await Udp.bind();
     await client.send("x", ground.port());
-    await until(() => client.heard.length === 1);
-    await until(() => ground.metric("connections", "it") === 0 && ground.metric("connections", "node") === 0);
+    await until("the first answer", () => client.heard.length === 1);
+    await until(
+      "the flow's end",
+      () => ground.metric("connections", "it") === 0 && ground.metric("connections", "node") === 0,
+    );
     await client.send("y", ground.port());
-    await until(() => client.heard.length === 2);
+    await until("the second answer", () => client.heard.length === 2);
     assertEquals(ground.metric("errors_total"), 0);
   },
 
@@ -143,11 +150,11 @@ const CHECKS: Record<string, () => Promise<void>> = {
     using three = await Udp.bind();
     for (const udp of [one, two]) {
       await udp.send("x", ground.port());
-      await until(() => udp.heard.length === 1);
+      await until("the answer", () => udp.heard.length === 1);
     }
     await three.send("x", ground.port());
-    await until(() => ground.metric("errors_total", `reason="limit"`) === 1);
-    await until(async () => {
+    await until("the third one is refused", () => ground.metric("errors_total", `reason="limit"`) === 1);
+    await until("the third one is answered", async () => {
       await two.send("still busy", ground.port());
       await three.send("y", ground.port());
       return three.heard.length > 0;
@@ -155,7 +162,7 @@ const CHECKS: Record<string, () => Promise<void>> = {
     assertEquals(ground.metric("connections", "it"), 2);
     const before = two.heard.length;
     await two.send("z", ground.port());
-    await until(() => two.heard.length > before);
+    await until("the busy one is answered", () => two.heard.length > before);
   },
 
   async "only the target may answer, and only allowed sources may ask"() {
@@ -168,11 +175,14 @@ const CHECKS: Record<string, () => Promise<void>> = {
     using stranger = await Udp.bind();
     await client.send("x", ground.port("no"));
     await client.send("x", ground.port());
-    await until(() => server.heard.length === 1 && ground.metric("errors_total", `reason="source"`) === 1);
+    await until(
+      "one datagram arrives and one is refused",
+      () => server.heard.length === 1 && ground.metric("errors_total", `reason="source"`) === 1,
+    );
     const [flow = 0] = server.senders;
     await stranger.send("not yours", flow);
     await server.send("yours", flow);
-    await until(() => client.heard.length > 0);
+    await until("the answer", () => client.heard.length > 0);
     assertEquals(client.heard, ["yours"]);
   },
 
@@ -180,10 +190,10 @@ const CHECKS: Record<string, () => Promise<void>> = {
     await using ground = await Ground.start({ name: "it", listen: UDP, target: { address: "unix:FOLDER/none.sock" } });
     using client = await Udp.bind();
     await client.send("x", ground.port());
-    await until(() => ground.metric("errors_total", `reason="connect"`) === 1);
+    await until("the first one is counted", () => ground.metric("errors_total", `reason="connect"`) === 1);
     await using _ = new Server(echo, Deno.listen({ transport: "unix", path: `${ground.folder}/none.sock` }));
     await client.send("y", ground.port());
-    await until(() => client.heard.length === 1);
+    await until("the answer", () => client.heard.length === 1);
     assertEquals(client.heard, ["y"]);
   },
 
@@ -197,7 +207,7 @@ const CHECKS: Record<string, () => Promise<void>> = {
     });
     using client = await Udp.bind();
     const block = new Uint8Array(32 * 1024);
-    await until(async () => {
+    await until("datagrams are dropped", async () => {
       for (let i = 0; i < 50; i++) await client.send(block, ground.port());
       return ground.metric("errors_total", `reason="dropped"`) > 500;
     });
@@ -211,7 +221,7 @@ const CHECKS: Record<string, () => Promise<void>> = {
       const block = new Uint8Array(30_000);
       const senders = await Promise.all(Array.from({ length: 50 }, () => Udp.bind()));
       const flood = async (relay: string, udps: Udp[]) =>
-        await until(async () => {
+        await until(`datagrams for ${relay} are dropped`, async () => {
           for (const udp of udps) await udp.send(block, ground.port(relay));
           udps.push(...udps.splice(0, 5)); // The first ones find the relay's queue empty: others are next time.
           return ground.metric("errors_total", `relay="${relay}",reason="dropped"`) > 50;
@@ -225,7 +235,7 @@ const CHECKS: Record<string, () => Promise<void>> = {
       }
       fail();
       for (const [relay, most] of [["one", 256 * 1024], ["all", 8 << 20]] as const) {
-        await until(() => ground.metric("connections", relay) === 0);
+        await until(`all flows of ${relay} have ended`, () => ground.metric("connections", relay) === 0);
         const bytes = block.length * ground.metric("errors_total", `relay="${relay}",reason="connect"`);
         assertGreater(bytes, most * 0.8);
         assertLess(bytes, most + LATE);
@@ -237,7 +247,7 @@ const CHECKS: Record<string, () => Promise<void>> = {
     await withoutNames(async () => {
       await using ground = await Ground.start({ name: "it", listen: UDP, target: BY_NAME });
       using client = await Udp.bind();
-      await until(async () => {
+      await until("datagrams are dropped", async () => {
         for (let i = 0; i < 100; i++) await client.send("", ground.port());
         return ground.metric("errors_total", `reason="dropped"`) > 0;
       });
@@ -259,12 +269,18 @@ const CHECKS: Record<string, () => Promise<void>> = {
       using waiting = await ground.connect("patient-stream");
       assertEquals(await conn.read(new Uint8Array(1)).catch(() => null), null);
       for (const relay of ["it", "stream"]) {
-        await until(() => ground.metric("errors_total", `relay="${relay}",reason="connect_timeout"`) === 1);
+        await until(
+          `${relay} gives up`,
+          () => ground.metric("errors_total", `relay="${relay}",reason="connect_timeout"`) === 1,
+        );
       }
-      await until(() => ground.metric("connections", "patient") + ground.metric("connections", "patient-stream") === 2);
+      await until(
+        "both of the patient ones wait",
+        () => ground.metric("connections", "patient") + ground.metric("connections", "patient-stream") === 2,
+      );
       let over = false;
       const applied = ground.apply().then(() => over = true);
-      await until(() => over);
+      await until("the relays are stopped", () => over);
       await applied;
       assertEquals(await waiting.read(new Uint8Array(1)).catch(() => null), null);
     });
@@ -275,7 +291,7 @@ const CHECKS: Record<string, () => Promise<void>> = {
     await using ground = await Ground.start({ name: "it", listen: UDP, target: { address: "unix:FOLDER/none.sock" } });
     using client = await Udp.bind();
     for (let i = 0; i < 20; i++) await client.send("x", ground.port());
-    await until(() => ground.metric("errors_total") >= 20);
+    await until("all are counted", () => ground.metric("errors_total") >= 20);
     assertEquals(ground.metric("errors_total", `reason="connect"`), 20);
     assertEquals(ground.metric("errors_total", `reason="dropped"`), 0);
   },
@@ -290,12 +306,12 @@ const CHECKS: Record<string, () => Promise<void>> = {
     });
     using client = await Udp.bind();
     const block = new Uint8Array(30_000);
-    await until(async () => {
+    await until("datagrams are dropped", async () => {
       for (let i = 0; i < 10; i++) await client.send(block, ground.port());
       return ground.metric("errors_total", `reason="dropped"`) > 100;
     });
     over.resolve(); // It closes without having read: the connection is reset.
-    await until(() => ground.metric("connections", "it") === 0);
+    await until("the flow has ended", () => ground.metric("connections", "it") === 0);
     // More than waited only if some came too late for that flow, and began another one.
     assertGreaterOrEqual(
       ground.metric("errors_total", `reason="broken"`),
@@ -317,9 +333,9 @@ const CHECKS: Record<string, () => Promise<void>> = {
     await writeAll(conn, Uint8Array.of(65_530 >> 8, 65_530 & 255));
     await writeAll(conn, new Uint8Array(65_530));
     await writeAll(conn, Uint8Array.of(0, 2, 104, 105));
-    await until(() => server.heard.length > 0);
+    await until("a datagram arrives", () => server.heard.length > 0);
     assertEquals(server.heard, ["hi"]);
-    await until(() => ground.metric("datagrams_total", `direction="to"`) > 0);
+    await until("it is counted", () => ground.metric("datagrams_total", `direction="to"`) > 0);
     assertEquals(ground.metric("datagrams_total", `direction="to"`), 1);
     assertEquals(ground.metric("bytes_total", `direction="to"`), 2);
     assertEquals(ground.metric("errors_total", `reason="dropped"`), 1);
@@ -335,7 +351,7 @@ const CHECKS: Record<string, () => Promise<void>> = {
     using conn = await ground.connect();
     // RFC 7766 section 8: two bytes of length, then the datagram.
     await writeAll(conn, Uint8Array.of(0, 2, 104, 105, 0, 0, 0, 9, 120));
-    await until(() => server.heard.length === 2);
+    await until("both arrive", () => server.heard.length === 2);
     assertEquals(server.heard, ["hi", ""]);
     await conn.closeWrite();
     assertEquals(await conn.read(new Uint8Array(1)).catch(() => null), null);
@@ -351,7 +367,7 @@ const NODE_CHECKS: typeof CHECKS = {
     const block = new Uint8Array(30_000);
     const { peer } = socket;
     if (!("port" in peer)) throw new Error("it has no port");
-    await until(async () => {
+    await until("datagrams are dropped", async () => {
       await client.send(block, peer.port);
       return dropped > 20;
     });
@@ -375,7 +391,7 @@ const UNIX_CHECKS: typeof CHECKS = {
     }
     for (const size of [64 * 1024, 1]) assertEquals((await server.receive())?.data.length, size);
     for (const socket of [client, server]) socket.close();
-    await until(() => ground.metric("datagrams_total", `direction="to"`) === 2);
+    await until("both are counted", () => ground.metric("datagrams_total", `direction="to"`) === 2);
     assertEquals(ground.metric("bytes_total", `direction="to"`), 64 * 1024 + 1);
     assertEquals(ground.metric("errors_total", `reason="dropped"`), 2);
   },
@@ -389,12 +405,12 @@ const UNIX_CHECKS: typeof CHECKS = {
     using client = await Udp.bind();
     const texts = ["a", "b".repeat(20_000), ...Array.from({ length: 30 }, (_, i) => `${i}`)];
     for (const text of texts) await client.send(text, ground.port());
-    await until(() => server.heard.length === texts.length);
+    await until("all arrive", () => server.heard.length === texts.length);
     assertEquals(server.heard, texts);
     assertEquals((await Deno.lstat(`${ground.folder}/d.sock`)).mode! & 0o777, 0o622);
     // The socket's file is removed and comes back.
     await Deno.remove(`${ground.folder}/d.sock`);
-    await until(async () => {
+    await until("the socket's file is back", async () => {
       await client.send("again", ground.port());
       return server.heard.includes("again");
     });

@@ -133,12 +133,3 @@ export async function ask(conn: Deno.Conn, text: string): Promise<string> {
     conn.close();
   }
 }
-
-/** Waits until `condition` holds; fails after ten seconds. */
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 10_000; Date.now() < end;) {
-    if (await condition()) return;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  throw new Error(`never happened: ${condition}`);
-}

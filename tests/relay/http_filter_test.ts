@@ -293,6 +293,18 @@ Deno.test("the filter answers 502 if the target is down or does not speak HTTP",
   assertEquals(down.metric("errors_total", `reason="connect"`), 1);
 });
 
+Deno.test("the filter answers 502 if the target's head has characters that no head may have, and goes on", async () => {
+  let asked = 0;
+  await using it = await filtered(() => {
+    const first = asked++ === 0;
+    return first ? sized("up 1\n").replace("plain", "plain\x01") : sized("up 2\n");
+  });
+  const answer = await ask(await it.ground.connect(), get("/metrics") + get("/metrics", "Connection: close\r\n"));
+  assertMatch(answer, /^HTTP\/1\.1 502 Bad Gateway\r\n[^]*\nHTTP\/1\.1 200 OK\r\n[^]*\r\n\r\nup 2\n$/);
+  assertEquals([answer.includes("\x01"), answer.includes("up 1")], [false, false]);
+  assertEquals(it.ground.metric("errors_total", `reason="bad_answer"`), 1);
+});
+
 Deno.test("the filter asks again on a new connection if the target has ended the one that was kept", async () => {
   let requests = 0;
   await using server = new Server(async (conn) => {

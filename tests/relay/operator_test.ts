@@ -355,12 +355,15 @@ Deno.test("Operator has one set for the same nodes in other words, and none for 
 
 Deno.test("Operator says what is wrong by the keys of a Relay", async () => {
   await withOperator(async ({ server, start, message }) => {
+    // Some of an older custom resource, which let them be.
     server.put(`${RELAYS}/range`, relay({ allowFrom: ["10.0.0.0/8", "10.0.0.1/8"] }));
-    server.put(`${RELAYS}/port`, relay({ port: 9402 })); // Of an older custom resource, which let it be.
+    server.put(`${RELAYS}/port`, relay({ port: 9402 }));
+    server.put(`${RELAYS}/target`, relay({ target: { address: "tcp:127.0.0:9100" } }));
     server.put(`${RELAYS}/times`, relay({ connectTimeout: "0s", idleTimeout: "1y" }));
     await start();
     assertEquals(message("port", "Accepted"), "spec.port: the pods use the ports 9402 and 9403 themselves");
     assertMatch(message("range", "Accepted") ?? "", /^spec\.allowFrom\[1\]: [^;]+$/);
+    assertMatch(message("target", "Accepted") ?? "", /^spec\.target\.address: [^;]+$/);
     assertMatch(
       message("times", "Accepted") ?? "",
       /^spec\.connectTimeout: must be more than 0; spec\.idleTimeout: must be a duration [^;]+$/,

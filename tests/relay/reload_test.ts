@@ -1,7 +1,8 @@
 /** Configurations that change while relays run. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { readConfigFiles, type RelaySpec, watchConfigFiles } from "../../lib/relay/mod.ts";
-import { ask, echo, Ground, Server, until, writeAll } from "./harness.ts";
+import { until } from "../support/until.ts";
+import { ask, echo, Ground, Server, writeAll } from "./harness.ts";
 
 const ANY = { address: "tcp:127.0.0.1:0" };
 
@@ -43,14 +44,15 @@ Deno.test("100 changes under load lose nothing on a relay that stays the same, a
     await ground.apply(...(i % 2 ? [same, ...others] : [...others, same]));
     assertEquals(ground.relays.state().length, others.length + 1);
     const [bytes, times] = [echoed, connected];
-    await until(() => echoed > bytes && connected > times);
+    await until("both go on", () => echoed > bytes && connected > times);
   }
   over = true;
   await Promise.all([lasting, short]);
   assertEquals(ground.port("same"), port);
   assertEquals(ground.metric("errors_total", `relay="same"`), 0);
   await ground.apply(same);
-  await until(() => [...resources()].length < before + 10); // What was closed last may take a moment.
+  // What was closed last may take a moment.
+  await until("what was open is closed", () => [...resources()].length < before + 10);
 });
 
 Deno.test("a relay that has changed is ended and begun anew on the same address; one that is gone leaves no metrics", async () => {

@@ -3,7 +3,8 @@ import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { RelayError } from "../../lib/relay/errors.ts";
 import { bindSocket } from "../../lib/relay/socket_file.ts";
 import { denoFlags, ROOT } from "../offline/flags.ts";
-import { ask, echo, Ground, modeOf, Server, until } from "./harness.ts";
+import { until } from "../support/until.ts";
+import { ask, echo, Ground, modeOf, Server } from "./harness.ts";
 
 const unix = { address: "unix:FOLDER/x.sock" };
 
@@ -58,7 +59,7 @@ Deno.test("a stale socket is replaced, one that somebody listens on is not, and 
     await ground.apply(spec);
     assertEquals(ground.relays.failures, [`it: cannot listen on unix:${path}: somebody listens there already`]);
   }
-  await until(() => ground.relays.failures.length === 0); // It is tried again.
+  await until("nothing has failed", () => ground.relays.failures.length === 0); // It is tried again.
   assertEquals(await askPath(path), "x");
   await ground.apply();
 
@@ -79,7 +80,7 @@ Deno.test("a socket whose file is removed is made again, and one that replaced i
   const path = `${ground.folder}/x.sock`;
   const held = await Deno.connect({ transport: "unix", path });
   await Deno.remove(path);
-  await until(async () => await askPath(path) === "x");
+  await until("the path leads to the relay again", async () => await askPath(path) === "x");
   assertEquals(await ask(held, "still here"), "still here");
 
   await Deno.remove(path);

@@ -1,6 +1,9 @@
 /** Streams through relays: TCP and unix sockets. */
 import { assert, assertEquals, assertGreater, assertLess, assertRejects } from "@std/assert";
-import { ask, echo, Ground, readAll, Server, until, writeAll } from "./harness.ts";
+import { parseRelays, Relays } from "../../lib/relay/mod.ts";
+import { Reported } from "../support/reported.ts";
+import { until } from "../support/until.ts";
+import { ask, echo, Ground, readAll, Server, writeAll } from "./harness.ts";
 
 const tcp = (port: number) => ({ address: `tcp:127.0.0.1:${port}` });
 const ANY = { address: "tcp:127.0.0.1:0" };
@@ -20,7 +23,7 @@ Deno.test("a relay passes streams on between TCP, a path and an abstract socket"
     assertEquals(ground.metric("bytes_total", `relay="${relay}",direction="from"`), text.length);
     assertEquals(ground.metric("connections_total", relay), 1);
   }
-  await until(() => ground.metric("connections", "it") === 0);
+  await until("the relay has no connections", () => ground.metric("connections", "it") === 0);
 });
 
 Deno.test("a relay keeps half-close: either side may end first and go on listening", async () => {
@@ -35,7 +38,7 @@ Deno.test("a relay keeps half-close: either side may end first and go on listeni
   assertEquals(await readAll(conn), "all I have");
   await writeAll(conn, "and this is mine");
   await conn.closeWrite();
-  await until(() => heard === "and this is mine");
+  await until("the target has all", () => heard === "and this is mine");
 });
 
 Deno.test("a relay passes on the whole answer of a target that does not hear its client out", async () => {
@@ -50,7 +53,7 @@ Deno.test("a relay passes on the whole answer of a target that does not hear its
   assertEquals(await readAll(conn), answer);
   conn.closeWrite().catch(() => {}); // The relay may have gone.
   await sending;
-  await until(() => ground.metric("connections", "it") === 0);
+  await until("the relay has no connections", () => ground.metric("connections", "it") === 0);
   assertEquals(ground.metric("errors_total", `reason="broken"`), 1);
 });
 
@@ -86,7 +89,7 @@ Deno.test("a relay holds back a sender whose reader is slow", async () => {
     await conn.closeWrite();
   })();
   let before = -1;
-  await until(async () => {
+  await until("nothing more is taken", async () => {
     const still = sent === before;
     before = sent;
     await new Promise((resolve) => setTimeout(resolve, 100));
@@ -112,7 +115,7 @@ Deno.test("a relay refuses connections beyond its limit, and takes them again la
   assertEquals(await third.read(new Uint8Array(1)).catch(() => null), null);
   assertEquals(ground.metric("errors_total", `reason="limit"`), 1);
   held.pop()?.close();
-  await until(() => ground.metric("connections", "it") === 1);
+  await until("one connection has ended", () => ground.metric("connections", "it") === 1);
   assertEquals(await ask(await ground.connect(), "again"), "again");
   held.pop()?.close();
 });
@@ -145,7 +148,7 @@ Deno.test("a relay ends a connection on which nothing goes through for too long"
 Deno.test("a relay says that its target is down, once, and that it is back", async () => {
   await using ground = await Ground.start({ name: "it", listen: ANY, target: { address: "unix:FOLDER/t.sock" } });
   for (let i = 0; i < 3; i++) assertEquals(await ask(await ground.connect(), "x").catch(() => ""), "");
-  await until(() => ground.metric("errors_total", `reason="connect"`) === 3);
+  await until("all three have failed", () => ground.metric("errors_total", `reason="connect"`) === 3);
   await using _ = new Server(echo, Deno.listen({ transport: "unix", path: `${ground.folder}/t.sock` }));
   assertEquals(await ask(await ground.connect(), "x"), "x");
   assertEquals(ground.events.map(({ type }) => type), ["listening", "unreachable", "reachable"]);
@@ -168,7 +171,10 @@ Deno.test("a relay gives up on a target that does not finish TLS in time", async
   for (const relay of ["it", "verified"]) {
     using conn = await ground.connect(relay);
     assertEquals(await conn.read(new Uint8Array(1)).catch(() => null), null);
-    await until(() => ground.metric("errors_total", `relay="${relay}",reason="connect_timeout"`) === 1);
+    await until(
+      `${relay} gives up`,
+      () => ground.metric("errors_total", `relay="${relay}",reason="connect_timeout"`) === 1,
+    );
   }
 });
 
@@ -186,7 +192,7 @@ Deno.test("a relay gives up on a target that does not take its connection: in ti
   assertEquals(await conn.read(new Uint8Array(1)).catch(() => null), null);
   assertEquals(ground.metric("errors_total", `relay="it",reason="connect_timeout"`), 1);
   using waiting = await ground.connect("patient");
-  await until(() => ground.metric("connections", `relay="patient"`) === 1);
+  await until("the patient one waits", () => ground.metric("connections", `relay="patient"`) === 1);
   await ground.apply();
   assertEquals(await waiting.read(new Uint8Array(1)).catch(() => null), null);
 });
@@ -209,7 +215,7 @@ Deno.test("2,000 connections in a row and 1,000 at once come through, and leave 
   } finally {
     for (const conn of conns) conn.close();
   }
-  await until(() => ground.metric("connections", "it") === 0);
+  await until("the relay has no connections", () => ground.metric("connections", "it") === 0);
   assertEquals(ground.metric("connections_total", "it"), 3_000);
   assertEquals(ground.metric("errors_total"), 0);
   assertGreater(ground.metric("bytes_total", `direction="to"`), 8_000);
@@ -237,4 +243,31 @@ Deno.test("Relays.dispose() ends connections and frees the address", async () =>
   await ground[Symbol.asyncDispose]();
   assertEquals(await conn.read(new Uint8Array(1)).catch(() => null), null);
   await assertRejects(() => Deno.connect({ hostname: "127.0.0.1", port }));
+});
+
+Deno.test("relays outlive what onEvent throws, and it is reported", async () => {
+  using reported = new Reported();
+  await using server = new Server(echo);
+  const types: string[] = [];
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  {
+    await using relays = new Relays({
+      onEvent: ({ relay, type }) => {
+        types.push(`${relay} ${type}`);
+        throw new Error("a bug");
+      },
+    });
+    const specs = [
+      { name: "free", listen: ANY, target: tcp(server.port) },
+      { name: "taken", listen: tcp(listener.addr.port), target: tcp(server.port) },
+    ];
+    await relays.apply(parseRelays([{ file: "relays.json", text: JSON.stringify({ relays: specs }) }]));
+    const { listening } = relays.state().find(({ name }) => name === "free")!;
+    assert(listening && "port" in listening);
+    using conn = await Deno.connect({ hostname: "127.0.0.1", port: listening.port });
+    assertEquals(await ask(conn, "hello"), "hello");
+  }
+  listener.close();
+  assertEquals(types.toSorted().slice(0, 3), ["free listening", "free stopped", "taken failed"]);
+  assertEquals(reported.errors.length, types.length);
 });

@@ -2,7 +2,8 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { parseRelays, type RelayEvent, Relays, type RelaySpec, TlsFileError } from "../../lib/relay/mod.ts";
 import { testdata } from "../dial/harness.ts";
-import { ask, echo, Ground, readAll, Server, until } from "./harness.ts";
+import { until } from "../support/until.ts";
+import { ask, echo, Ground, readAll, Server } from "./harness.ts";
 
 const file = (name: string) => new URL(`../dial/testdata/${name}`, import.meta.url).pathname;
 const ANY = { address: "tcp:127.0.0.1:0" };
@@ -46,7 +47,7 @@ Deno.test("a relay speaks TLS with its clients and with its target", async () =>
   );
   for (const relay of ["skip", "name", "tcp"]) assertEquals(await ask(await ground.connect(relay), big), big, relay);
   assertEquals(await ask(await ground.connect("bad"), "x").catch(() => ""), "");
-  await until(() => ground.metric("errors_total", `relay="bad",reason="connect"`) === 1);
+  await until("the target is refused", () => ground.metric("errors_total", `relay="bad",reason="connect"`) === 1);
 });
 
 Deno.test("a relay asks its clients for a certificate, and shows its own to its target", async () => {
@@ -65,7 +66,7 @@ Deno.test("a relay asks its clients for a certificate, and shows its own to its 
     const answer = await connectTls(ground.port(), wrong).then((conn) => ask(conn, "x")).catch(() => "");
     assertEquals(answer, "");
   }
-  await until(() => ground.metric("errors_total", `reason="client_tls"`) === 2);
+  await until("both clients are refused", () => ground.metric("errors_total", `reason="client_tls"`) === 2);
   await ground.apply(
     {
       name: "it",
@@ -93,7 +94,10 @@ Deno.test("a relay does not wait for ever for a client's handshake", async () =>
   for (const name of ["r0", "r1"]) {
     using conn = await ground.connect(name);
     assertEquals(await conn.read(new Uint8Array(1)).catch(() => null), null, name);
-    await until(() => ground.metric("errors_total", `relay="${name}",reason="client_tls"`) === 1);
+    await until(
+      `${name} gives its client up`,
+      () => ground.metric("errors_total", `relay="${name}",reason="client_tls"`) === 1,
+    );
   }
 });
 
@@ -220,7 +224,7 @@ Deno.test("a relay keeps its certificate until the new one and its key are both 
     const port = address && "port" in address ? address.port : 0;
 
     await Deno.copyFile(file("named.crt"), tls.certFile);
-    await until(() => events.some(({ type }) => type === "outdated"));
+    await until("the files are told to be outdated", () => events.some(({ type }) => type === "outdated"));
     assertMatch(
       events.at(-1)?.message ?? "",
       /^goes on with its old certificates: listen\.tls\.keyFile: .* is not the key/,
@@ -229,7 +233,10 @@ Deno.test("a relay keeps its certificate until the new one and its key are both 
 
     await Deno.copyFile(file("named.key"), tls.keyFile);
     // The new certificate is for another name.
-    await until(() => connectTls(port).then((conn) => conn.close(), () => true).then((refused) => refused === true));
+    await until(
+      "the new certificate is shown",
+      () => connectTls(port).then((conn) => conn.close(), () => true).then((refused) => refused === true),
+    );
     assertEquals(events.filter(({ type }) => type === "outdated").length, 1);
   } finally {
     await Deno.remove(folder, { recursive: true });
