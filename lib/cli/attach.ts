@@ -8,6 +8,7 @@ import { defineCommand } from "./command.ts";
 import { parseDetachKeys } from "./detach_keys.ts";
 import { UsageError } from "./flags.ts";
 import { runSession, SESSION_FLAGS, SESSION_PERMISSIONS, WEBSOCKET_SWITCH } from "./pod_session.ts";
+import { checkRunningTimeout } from "./running_timeout.ts";
 import { warn, writeText } from "./standard_streams.ts";
 
 const DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q";
@@ -38,11 +39,7 @@ export const command = defineCommand({
 
   async run({ commandPath, flags, words, connect, verbosity, requestOptions }) {
     const timeout = flags["pod-running-timeout"];
-    if (timeout <= 0) {
-      throw new UsageError(
-        `--pod-running-timeout must be higher than zero\nSee '${commandPath} -h' for help and examples`,
-      );
-    }
+    checkRunningTimeout(timeout, commandPath);
     await using cluster = await connect();
     if (words.length === 0) throw new UsageError("at least 1 argument is required for attach");
     if (words.length > 2) {

@@ -4,13 +4,12 @@
  * @module
  */
 import {
-  type ArchiveEntry,
   type Content,
   CopyError,
   type FileSum,
   fromText,
+  passingContent,
   readArchive,
-  readContent,
   toText,
   type TreeEntry,
   type TreeSource,
@@ -141,7 +140,7 @@ function place(folder: string, name: string): string {
 }
 
 /** A file's bytes from `offset` on. */
-export function readFrom(path: string, offset: number): ReadableStream<Uint8Array> {
+function readFrom(path: string, offset: number): ReadableStream<Uint8Array> {
   let file: Deno.FsFile | undefined;
   let cancelled = false;
   return new ReadableStream<Uint8Array>({
@@ -197,14 +196,9 @@ async function* oddEntries(folder: string, name: string, odd: ReadonlySet<string
       ...rest,
       path: inside(path),
       ...(target !== undefined && { target: header.type === "link" ? inside(target.replace(/^\.\//, "")) : target }),
-      ...(header.type === "file" && { content: passing(content, header.size) }),
+      ...(header.type === "file" && { content: passingContent(content, header.size) }),
     };
   }
   const { code } = await child.status;
   if (code !== 0) throw new CopyError(`tar could not read ${folder}: exit code ${code}`);
-}
-
-/** Content that comes by once. */
-function passing(content: ArchiveEntry["content"], size: number): Content {
-  return { size, once: true, open: () => ReadableStream.from(content), bytes: () => readContent(content) };
 }

@@ -5,10 +5,10 @@
  */
 import type { CopyEvent } from "../client/mod.ts";
 import { countRows, cutBeginning, cutEnd, textWidth } from "./display_width.ts";
-import { UsageError } from "./flags.ts";
+import { readChoice } from "./flags.ts";
 
 /** How to show it. */
-export const PROGRESS_MODES = ["auto", "bar", "json", "none"] as const;
+const PROGRESS_MODES = ["auto", "bar", "json", "none"] as const;
 
 /** Between two pictures of the same copy, in milliseconds. */
 const INTERVAL = 100;
@@ -49,7 +49,7 @@ export class Progress implements Disposable {
    * @param options.lines Whether each file gets a line when it is done.
    * @param options.terminal Whether `write` leads to a terminal.
    * @param options.columns How wide that is now.
-   * @throws {UsageError} If the mode is none of {@linkcode PROGRESS_MODES}.
+   * @throws {UsageError} If there is no such mode.
    */
   constructor(
     mode: string,
@@ -61,10 +61,7 @@ export class Progress implements Disposable {
       readonly now?: () => number;
     },
   ) {
-    const known = PROGRESS_MODES.find((name) => name === mode);
-    if (!known) {
-      throw new UsageError(`--progress must be one of ${PROGRESS_MODES.join(", ")}, not ${JSON.stringify(mode)}`);
-    }
+    const known = readChoice("--progress", mode, PROGRESS_MODES);
     this.#mode = known === "auto" ? (terminal ? "bar" : "none") : known;
     this.#lines = lines;
     this.#write = write;

@@ -5,6 +5,7 @@
  * @module
  */
 import { posix } from "node:path";
+import { isDnsLabel, isDnsSubdomain } from "../client/mod.ts";
 import { UsageError } from "./flags.ts";
 
 /** A place to copy from or to. */
@@ -20,10 +21,6 @@ export interface FileSpec {
 /** What no namespace or pod begins with. */
 const LOCAL = /^\.{0,2}\//;
 
-/** Names as RFC 1123 has them: a namespace's and, of several of them with dots, a pod's. */
-const NAMESPACE = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
-const POD = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/;
-
 /**
  * Reads a place. The first colon ends the pod, also in `C:\x`, but not in a path that begins with `/`, `./` or `../`.
  *
@@ -38,9 +35,9 @@ export function parseFileSpec(text: string): FileSpec {
     throw new UsageError("filespec must match the canonical format: [[namespace/]pod:]file/path");
   }
   const pod = second ?? first;
-  if (second !== undefined && !NAMESPACE.test(first)) throw nameError(text, first, "namespace");
+  if (second !== undefined && !isDnsLabel(first)) throw nameError(text, first, "namespace");
   if (pod === "") return { path }; // `ns/:path` names no pod.
-  if (!POD.test(pod)) throw nameError(text, pod, "pod");
+  if (!isDnsSubdomain(pod)) throw nameError(text, pod, "pod");
   return { pod, ...(second !== undefined && { namespace: first }), path };
 }
 

@@ -8,6 +8,7 @@ import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
 import { type ManifestTarget, readManifest } from "./manifest.ts";
 import { runSession, SESSION_FLAGS, SESSION_PERMISSIONS, WEBSOCKET_SWITCH } from "./pod_session.ts";
+import { checkRunningTimeout } from "./running_timeout.ts";
 import { warn } from "./standard_streams.ts";
 
 /** The command (kubectl `pkg/cmd/exec`). */
@@ -45,11 +46,7 @@ export const command = defineCommand({
           `See '${commandPath} -h' for help and examples`,
       );
     }
-    if (flags["pod-running-timeout"] <= 0) {
-      throw new UsageError(
-        `--pod-running-timeout must be higher than zero\nSee '${commandPath} -h' for help and examples`,
-      );
-    }
+    checkRunningTimeout(flags["pod-running-timeout"], commandPath);
     if (flags.stdin && flags.filename === "-") {
       throw new UsageError("-f - and -i both read standard input: write the object to a file, and name that");
     }

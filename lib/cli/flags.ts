@@ -158,6 +158,17 @@ export function parseArguments<const D extends FlagDefinitions>(
 }
 
 /**
+ * Reads the value of a flag that must be one of `choices`.
+ *
+ * @throws {UsageError} If it is none of them.
+ */
+export function readChoice<const T extends string>(flag: string, text: string, choices: readonly T[]): T {
+  const choice = choices.find((choice) => choice === text);
+  if (choice !== undefined) return choice;
+  throw new UsageError(`${flag} must be one of ${choices.join(", ")}, not ${JSON.stringify(text)}`);
+}
+
+/**
  * Where the first word of `args` stands that is neither a flag nor a flag's value; -1 if there
  * is none. A flag that is not in `definitions` is taken to have no value of its own.
  */

@@ -30,6 +30,8 @@ export class ForwardReport {
   /** The pod of the sessions, and whether they are lost. */
   #pod = "";
   #lost = false;
+  /** How a UDP peer failed last: what ends the places of all of them is said once. */
+  #udpFailure: string | undefined;
 
   /** A report with the detail of `-v=verbosity`. */
   constructor(verbosity: number, { stdout, stderr }: ReportSinks = Deno) {
@@ -71,6 +73,8 @@ export class ForwardReport {
         return this.warn(`lost connection to pod ${this.#pod}: ${messageOf(event.reason)}; connecting again`);
       case "retry":
         return this.#tell(`attempt ${event.attempt} to connect again failed: ${messageOf(event.reason)}`);
+      case "unwatched":
+        return this.warn(`cannot see whether pod ${event.pod} still runs: ${messageOf(event.reason)}`);
       case "connected":
         if (this.#detail) this.#opened.set(event.connection, performance.now());
         return this.#tell(`connection ${event.connection} to port ${event.port} opened`);
@@ -87,7 +91,11 @@ export class ForwardReport {
   /** Something happened to the UDP port `remote`, which is `local` here. */
   udpEvent(event: UdpForwardEvent, local: string, remote: number): void {
     if (event.type === "helper") return this.#tell(`datagrams for port ${remote}/udp go through ${event.name}`);
-    if (event.type === "failed") this.failed(local, `${remote}/udp`, event.error);
+    if (event.type === "failed") {
+      const failure = `${local} ${messageOf(event.error)}`;
+      if (failure !== this.#udpFailure) this.failed(local, `${remote}/udp`, event.error);
+      this.#udpFailure = failure;
+    } else if (event.type === "opened") this.#udpFailure = undefined;
     this.#tell(`datagrams of ${event.peer} for port ${remote}/udp: ${event.type}`);
   }
 

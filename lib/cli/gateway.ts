@@ -4,11 +4,11 @@
  * @module
  */
 import { readEnvironment, systemText } from "../bytes/mod.ts";
-import { type AccessRecord, type Gateway, loadPolicy, serveGateway, type ServerCertificate } from "../server/mod.ts";
+import { type AccessRecord, loadPolicy, serveGateway, type ServerCertificate } from "../server/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
-import { ENDINGS, parseListen, reportBug, writePrivately } from "./serve.ts";
-import { warn, writeText } from "./standard_streams.ts";
+import { ENDINGS, parseListen, reportBug, welcome, WRITE_KUBECONFIG } from "./serve.ts";
+import { warn } from "./standard_streams.ts";
 
 /** The command. */
 export const command = defineCommand({
@@ -59,10 +59,7 @@ export const command = defineCommand({
         "File with the certificate chain to speak TLS with, PEM, its authority last unless clients know that anyway",
     },
     "tls-private-key-file": { kind: "string", help: "File with the key of --tls-cert-file, PEM" },
-    "write-kubeconfig": {
-      kind: "string",
-      help: "Write the kubeconfig to this file, which only you can read, instead of printing it",
-    },
+    "write-kubeconfig": WRITE_KUBECONFIG,
   },
   needsCluster: true,
   permissions: [
@@ -102,9 +99,7 @@ export const command = defineCommand({
     for (const signal of ENDINGS) Deno.addSignalListener(signal, end);
     try {
       const file = flags["write-kubeconfig"];
-      if (file) await writePrivately(file, gateway.kubeconfig);
-      await writeText(Deno.stderr, greeting(gateway, cluster.server, file));
-      if (!file) await writeText(Deno.stdout, gateway.kubeconfig);
+      await welcome(gateway, { does: `Passing requests on to ${cluster.server.host}`, client: "kubectl", file });
       await gateway.finished;
     } finally {
       for (const signal of ENDINGS) Deno.removeSignalListener(signal, end);
@@ -113,16 +108,6 @@ export const command = defineCommand({
     return 0;
   },
 });
-
-function greeting(gateway: Gateway, server: URL, file: string): string {
-  const { address, url } = gateway;
-  const use = address.transport === "unix"
-    ? `podwire --via-unix-socket ${address.path} --server ${url.host} get pods`
-    : file
-    ? `kubectl --kubeconfig ${file} get pods`
-    : "save the kubeconfig below, then kubectl --kubeconfig FILE get pods";
-  return `Passing requests on to ${server.host}. Use it: ${use}\nEnd it with Ctrl-C.\n`;
-}
 
 /** Where to listen if nobody says: in the user's runtime folder, else in a new one, which goes with the gateway. */
 async function choosePlace(

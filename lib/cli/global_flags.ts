@@ -5,7 +5,7 @@
  */
 import type { Wire } from "../client/mod.ts";
 import type { AccessOptions, Impersonation } from "../kubeconfig/mod.ts";
-import { type FlagDefinitions, type FlagValues, UsageError } from "./flags.ts";
+import { type FlagDefinitions, type FlagValues, readChoice, UsageError } from "./flags.ts";
 
 /** What `--wire` can be. */
 const WIRES = ["auto", "websocket", "tunnel", "spdy"] as const satisfies readonly Wire[];
@@ -106,8 +106,7 @@ export function accessOptions(flags: GlobalFlags): AccessOptions {
  * @throws {UsageError} If `--wire` is none of the wires.
  */
 export function wireOption({ wire }: Pick<GlobalFlags, "wire">, off: string | undefined): Wire {
-  const known = WIRES.find((name) => name === wire);
-  if (!known) throw new UsageError(`--wire must be one of ${WIRES.join(", ")}, not ${JSON.stringify(wire)}`);
+  const known = readChoice("--wire", wire, WIRES);
   return known === "auto" && off?.toLowerCase() === "false" ? "spdy" : known;
 }
 

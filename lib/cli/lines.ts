@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { within } from "../bytes/mod.ts";
 import { type ByteSink, OutputClosedError, writeAll } from "./standard_streams.ts";
 
 /** How many bytes may wait for the reader. Further lines are dropped: nobody stops for a log. */
@@ -59,10 +60,7 @@ export class Lines {
 
   /** Waits for what was printed, unless the reader takes longer than `timeout` milliseconds. */
   async flush(timeout: number = FLUSH_TIMEOUT): Promise<void> {
-    const { promise: late, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, timeout);
-    await Promise.race([this.#written(), late]);
-    clearTimeout(timer);
+    await within(timeout, this.#written());
   }
 
   /** Waits for what was printed, and for what is printed meanwhile. */

@@ -3,11 +3,12 @@
  *
  * @module
  */
-import { PodwireError } from "../bytes/mod.ts";
+import { PodwireError, within } from "../bytes/mod.ts";
 import { StdinClosedError } from "../channels/mod.ts";
 import type { RemoteCommand, RemoteCommandOptions, RemoteProcess } from "../client/mod.ts";
 import type { FlagDefinitions } from "./flags.ts";
 import { DetachKeys } from "./detach_keys.ts";
+import { POD_RUNNING_TIMEOUT } from "./running_timeout.ts";
 import { copyAll, warn, writeText } from "./standard_streams.ts";
 import { RawTerminal } from "./terminal.ts";
 
@@ -20,11 +21,7 @@ export const SESSION_FLAGS = {
       "Container to go into. By default the one that the pod's annotation kubectl.kubernetes.io/default-container " +
       "names, else its first one",
   },
-  "pod-running-timeout": {
-    kind: "duration",
-    default: "1m0s",
-    help: "How long to wait for a first pod of a workload or service (5s, 2m, 3h; more than zero)",
-  },
+  "pod-running-timeout": POD_RUNNING_TIMEOUT,
   "quiet": { kind: "boolean", short: "q", help: "Print what the container prints, nothing else" },
   "stdin": { kind: "boolean", short: "i", help: "Pass stdin to the container" },
   "tty": { kind: "boolean", short: "t", help: "Stdin is a terminal, and the command gets one too" },
@@ -175,13 +172,8 @@ class InputCopy {
 
   /** Stops reading once the session is over: a pending read would keep the process alive. */
   async stop(): Promise<void> {
-    if (!Deno.stdin.isTerminal()) {
-      // Input that lies ready is still read, to be counted as left.
-      const { promise: waited, resolve } = Promise.withResolvers<void>();
-      const timer = setTimeout(resolve, LAST_READ);
-      await Promise.race([this.#copied, waited]);
-      clearTimeout(timer);
-    }
+    // Input that lies ready is still read, to be counted as left.
+    if (!Deno.stdin.isTerminal()) await within(LAST_READ, this.#copied);
     await this.#reader.cancel().catch(() => {}); // Input that broke has ended the session: its status says so.
     await this.#copied;
     clearTimeout(this.#leaving);

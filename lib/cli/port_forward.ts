@@ -3,13 +3,23 @@
  *
  * @module
  */
-import { type Cluster, mapPorts, parsePortSpec, readPort, type ServiceObject, TargetError } from "../client/mod.ts";
+import {
+  type Cluster,
+  mapPorts,
+  objectPath,
+  parsePortSpec,
+  readPort,
+  refuseNotRunning,
+  type ServiceObject,
+} from "../client/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
 import { parseAddresses, placeName } from "./forward_addresses.ts";
 import { listenOnPorts } from "./forward_listen.ts";
 import { ForwardReport } from "./forward_report.ts";
 import { ForwardSession } from "./forward_session.ts";
+import { checkRunningTimeout, POD_RUNNING_TIMEOUT } from "./running_timeout.ts";
+import { untilEnded } from "./serve.ts";
 
 /** kubectl's switch for port-forward. */
 const WEBSOCKET_SWITCH = "KUBECTL_PORT_FORWARD_WEBSOCKETS";
@@ -46,11 +56,7 @@ export const command = defineCommand({
       kind: "boolean",
       help: "End when the connection to the pod is lost, as kubectl does",
     },
-    "pod-running-timeout": {
-      kind: "duration",
-      default: "1m0s",
-      help: "How long to wait for a first pod of a workload or service (5s, 2m, 3h; more than zero)",
-    },
+    "pod-running-timeout": POD_RUNNING_TIMEOUT,
     "stats": {
       kind: "boolean",
       help: "At the end, show on stderr how many connections there were and how many bytes went through",
@@ -65,23 +71,21 @@ export const command = defineCommand({
 
   async run({ commandPath, flags, words: before, rest = [], verbosity, connect, requestOptions }) {
     const [target, ...texts] = [...before, ...rest];
-    const hint = `See '${commandPath} -h' for help and examples`;
     if (target === undefined || texts.length === 0) {
-      throw new UsageError(`TYPE/NAME and list of ports are required for port-forward\n${hint}`);
+      throw new UsageError(
+        `TYPE/NAME and list of ports are required for port-forward\nSee '${commandPath} -h' for help and examples`,
+      );
     }
     const specs = texts.map(parsePortSpec);
     await using cluster = await connect();
     const timeout = flags["pod-running-timeout"];
-    if (timeout <= 0) throw new UsageError(`--pod-running-timeout must be higher than zero\n${hint}`);
+    checkRunningTimeout(timeout, commandPath);
 
     // kubectl's order: the target, its ports' names, whether it runs, the addresses, the ports' numbers.
     const pod = await cluster.resolvePod(target, { timeout, ...requestOptions() });
     const service = await readService(cluster, target, requestOptions());
     const mapped = mapPorts(specs, pod, service);
-    const phase = pod.status?.phase;
-    if (phase !== "Running") {
-      throw new TargetError(`unable to forward port because pod is not running. Current status=${phase}`);
-    }
+    refuseNotRunning(pod);
     const places = parseAddresses(flags.address);
     const ports = mapped.map(readPort);
     if (places.some((place) => "path" in place) && (ports.length > 1 || ports[0]?.protocol === "udp")) {
@@ -89,29 +93,25 @@ export const command = defineCommand({
     }
 
     const report = new ForwardReport(verbosity);
-    const ended = new AbortController();
-    const end = () => ended.abort();
-    for (const signal of ENDINGS) Deno.addSignalListener(signal, end);
     const plan = { target, pod, service, specs, ports, timeout, reconnect: !flags["no-reconnect"] };
-    const session = new ForwardSession(cluster, plan, report, ended.signal);
-    try {
-      await session.open();
-      await listenOnPorts(ports, places, {
-        listen: (address, port) => session.listen(address, port),
-        opened: (address, { remote, protocol }) => {
-          report.forwarding(placeName(address), remote, protocol);
-        },
-        warn: (line) => report.warn(line),
-      });
-      await session.run();
-    } catch (error) {
-      if (!ended.signal.aborted || error !== ended.signal.reason) throw error;
-    } finally {
-      if (flags.stats) session.summarize();
-      await session[Symbol.asyncDispose]();
-      for (const signal of ENDINGS) Deno.removeSignalListener(signal, end);
-      await report.flush();
-    }
+    await untilEnded(async (signal) => {
+      await using session = new ForwardSession(cluster, plan, report, signal);
+      try {
+        await session.open();
+        await listenOnPorts(ports, places, {
+          listen: (address, port) => session.listen(address, port),
+          opened: (address, { remote, protocol }) => {
+            report.forwarding(placeName(address), remote, protocol);
+          },
+          warn: (line) => report.warn(line),
+        });
+        await session.run();
+      } catch (error) {
+        if (!signal.aborted || error !== signal.reason) throw error;
+      } finally {
+        if (flags.stats) session.summarize();
+      }
+    }, ENDINGS).finally(() => report.flush());
     return 0;
   },
 });
@@ -127,6 +127,6 @@ async function readService(
 ): Promise<ServiceObject | undefined> {
   const [, name] = /^(?:services?|svc)(?:\.[^/]*)?\/(.+)$/i.exec(target) ?? [];
   if (name === undefined) return undefined;
-  const namespace = encodeURIComponent(cluster.namespace);
-  return await cluster.get(`/api/v1/namespaces/${namespace}/services/${encodeURIComponent(name)}`, options);
+  const { namespace } = cluster;
+  return await cluster.get(objectPath({ version: "v1", plural: "services", namespace }, name), options);
 }

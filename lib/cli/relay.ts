@@ -6,8 +6,8 @@
 import { parseRelays, type Relay, RelayConfigError, RelayError, Relays } from "../relay/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
+import { report, untilEndedAndLogged } from "./relay_common.ts";
 import { nameInWords, readRelayWords } from "./relay_words.ts";
-import { report, untilEnded } from "./relay_run.ts";
 
 /** The command. */
 export const command = defineCommand({
@@ -83,7 +83,7 @@ export const command = defineCommand({
     }
     if (others.length > 0) throw new UsageError(`extra arguments: [${others.join(" ")}]`);
     const relay = readRelay(listen, target);
-    await untilEnded(async (signal) => {
+    await untilEndedAndLogged(async (signal) => {
       await using relays = new Relays({ onEvent: (event) => event.type === "failed" || report(event) });
       await relays.apply([relay]);
       const [failure] = relays.failures;

@@ -3,15 +3,13 @@
  *
  * @module
  */
-import { CRD, operatorAccess, operatorDeployment, parseAllowed } from "../relay/mod.ts";
+import { CRD, operatorAccess, operatorDeployment } from "../relay/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
 import { GLOBAL_FLAGS } from "./global_flags.ts";
+import { ALLOW, IMAGE_PULL_POLICY, pullPolicyOption, readAllowed, RELAY_NAMESPACE } from "./relay_common.ts";
 import { writeText } from "./standard_streams.ts";
 import { toYaml } from "./yaml_output.ts";
-
-/** Where relays live unless told otherwise. */
-export const RELAY_NAMESPACE = "podwire-relay";
 
 /** The command. */
 export const command = defineCommand({
@@ -30,13 +28,9 @@ export const command = defineCommand({
     ],
   ],
   flags: {
-    "allow": {
-      kind: "list",
-      help:
-        "What relays may expose: ADDRESS, or ADDRESS=PATH,... for these HTTP paths only; may be given several times",
-    },
+    "allow": ALLOW,
     "image": { kind: "string", help: "Print the operator's Deployment too; it and its pods run this image" },
-    "image-pull-policy": { kind: "string", help: "When the image is pulled: Always, IfNotPresent or Never" },
+    "image-pull-policy": IMAGE_PULL_POLICY,
     "namespace": {
       ...GLOBAL_FLAGS.namespace,
       help: `The namespace of the relays and the operator; ${RELAY_NAMESPACE} if not given. Any other has to exist`,
@@ -47,11 +41,11 @@ export const command = defineCommand({
 
   async run({ flags, words }) {
     if (words.length > 0) throw new UsageError(`extra arguments: [${words.join(" ")}]`);
-    const { allow, image, "image-pull-policy": imagePullPolicy } = flags;
+    const { allow, image } = flags;
     const namespace = flags.namespace || RELAY_NAMESPACE;
     if (!image && allow.length > 0) throw new UsageError("--allow is for the operator: it needs --image");
     readAllowed(allow);
-    const pull = imagePullPolicy === "" ? {} : { imagePullPolicy };
+    const pull = pullPolicyOption(flags["image-pull-policy"]);
     const makeNamespace = namespace === RELAY_NAMESPACE;
     const objects = [
       CRD,
@@ -67,20 +61,4 @@ export const command = defineCommand({
 function note(namespace: string): string {
   return `# The namespace ${namespace} has to exist, and to admit pods with host paths and the host's network:\n` +
     `#   kubectl label namespace ${namespace} pod-security.kubernetes.io/enforce=privileged\n`;
-}
-
-/**
- * Reads `--allow`.
- *
- * @throws {UsageError} If one of the values is malformed.
- */
-export function readAllowed(values: readonly string[]): ReturnType<typeof parseAllowed>[] {
-  return values.map((value) => {
-    try {
-      return parseAllowed(value);
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error;
-      throw new UsageError(`--allow ${value}: ${error.message}`, { cause: error });
-    }
-  });
 }

@@ -3,27 +3,22 @@
  *
  * @module
  */
-import type { Manifest } from "../client/mod.ts";
-import {
-  halfObjects,
-  parseHalves,
-  readConfigFiles,
-  RelayConfigError,
-  relayService,
-  type RelaySet,
-  type RelaySpec,
-  staticPod,
-} from "../relay/mod.ts";
+import { isDnsLabel, isDnsSubdomain, type Manifest } from "../client/mod.ts";
+import { halfObjects, parseHalves, readConfigFiles, relayService, type RelaySet, staticPod } from "../relay/mod.ts";
 import { defineCommand } from "./command.ts";
-import { UsageError } from "./flags.ts";
+import { readChoice, UsageError } from "./flags.ts";
 import { GLOBAL_FLAGS } from "./global_flags.ts";
-import { RELAY_NAMESPACE } from "./relay_crd.ts";
-import { BAD_CONFIGURATION } from "./relay_run.ts";
+import {
+  BAD_CONFIGURATION,
+  IMAGE_PULL_POLICY,
+  parseOrTell,
+  pullPolicyOption,
+  RELAY_NAMESPACE,
+} from "./relay_common.ts";
 import { writeText } from "./standard_streams.ts";
 import { toYaml } from "./yaml_output.ts";
 
 const PARTS = ["all", "cluster", "static-pod"] as const;
-const PULL_POLICIES = ["Always", "IfNotPresent", "Never"] as const;
 
 /** The command. */
 export const command = defineCommand({
@@ -46,7 +41,7 @@ export const command = defineCommand({
   flags: {
     "config": { kind: "string", short: "c", help: "The configuration: a file, or a folder with files" },
     "image": { kind: "string", help: "What the pods run: Deno, and podwire as /podwire.js" },
-    "image-pull-policy": { kind: "string", help: "When the image is pulled: Always, IfNotPresent or Never" },
+    "image-pull-policy": IMAGE_PULL_POLICY,
     "name": { kind: "string", default: "podwire-relay", help: "What the objects' names begin with" },
     "namespace": { ...GLOBAL_FLAGS.namespace, help: `The objects' namespace; ${RELAY_NAMESPACE} if not given` },
     "node-selector": { kind: "list", help: "Label of the nodes, KEY=VALUE; may be given several times" },
@@ -54,7 +49,6 @@ export const command = defineCommand({
       kind: "string",
       default: "all",
       help: "all, cluster (without the node's half), or static-pod (the node's half as a file for the kubelet)",
-      reported: PARTS,
     },
   },
   needsCluster: false,
@@ -70,21 +64,13 @@ export const command = defineCommand({
       name: readName("--name", flags.name),
       namespace: readName("--namespace", flags.namespace || RELAY_NAMESPACE),
       image,
-      ...(flags["image-pull-policy"] !== "" && {
-        imagePullPolicy: readChoice("--image-pull-policy", flags["image-pull-policy"], PULL_POLICIES),
-      }),
+      ...pullPolicyOption(flags["image-pull-policy"]),
       nodeSelector: Object.fromEntries(flags["node-selector"].map(readLabel)),
     };
     const files = await readConfigFiles(config);
     if (files.length === 0) throw new UsageError(`--config ${config} has no *.yaml, *.yml or *.json in it`);
-    let relays: RelaySpec[];
-    try {
-      relays = parseHalves(files);
-    } catch (error) {
-      if (!(error instanceof RelayConfigError)) throw error;
-      await writeText(Deno.stderr, `${error.message}\n`);
-      return BAD_CONFIGURATION;
-    }
+    const relays = await parseOrTell(parseHalves, files);
+    if (!relays) return BAD_CONFIGURATION;
     const objects = objectsOf({ ...set, relays }, part);
     await writeText(Deno.stdout, NOTES[part] + objects.map(toYaml).join("---\n"));
     return 0;
@@ -100,17 +86,9 @@ function objectsOf(set: RelaySet, part: typeof PARTS[number]): Manifest[] {
   ];
 }
 
-function readChoice<const T extends string>(flag: string, text: string, choices: readonly T[]): T {
-  const choice = choices.find((choice) => choice === text);
-  if (choice === undefined) {
-    throw new UsageError(`${flag} must be one of ${choices.join(", ")}, not ${JSON.stringify(text)}`);
-  }
-  return choice;
-}
-
 /** Reads what becomes a name and a label's value: both take a DNS label. */
 function readName(flag: string, text: string): string {
-  if (/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(text)) return text;
+  if (isDnsLabel(text)) return text;
   const wanted = "a DNS label (at most 63 of a-z, 0-9 and -, not - at an end)";
   throw new UsageError(`${flag} must be ${wanted}, not ${JSON.stringify(text)}`);
 }
@@ -118,16 +96,13 @@ function readName(flag: string, text: string): string {
 /** A label's value, unless it is empty, and its key after the `/`. */
 const LABEL_NAME = /^[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?$/;
 
-/** A label's key up to the `/`: a DNS subdomain. */
-const LABEL_PREFIX = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/;
-
 function readLabel(text: string): [string, string] {
   const [key = "", value] = text.split(/=(.*)/s, 2);
   if (key === "" || value === undefined) {
     throw new UsageError(`--node-selector must be KEY=VALUE, not ${JSON.stringify(text)}`);
   }
   const [, prefix, name = ""] = /^(?:(.*?)\/)?(.*)$/s.exec(key) ?? [];
-  if (!LABEL_NAME.test(name) || (prefix !== undefined && !LABEL_PREFIX.test(prefix))) {
+  if (!LABEL_NAME.test(name) || (prefix !== undefined && !isDnsSubdomain(prefix))) {
     throw new UsageError(`--node-selector ${text}: the key must be [DOMAIN/]NAME, not ${JSON.stringify(key)}`);
   }
   if (value !== "" && !LABEL_NAME.test(value)) {

@@ -6,8 +6,7 @@
 import { lead, OPERATOR, Operator } from "../relay/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
-import { readAllowed } from "./relay_crd.ts";
-import { writeText } from "./standard_streams.ts";
+import { ALLOW, IMAGE_PULL_POLICY, log, pullPolicyOption, readAllowed, untilEndedAndLogged } from "./relay_common.ts";
 
 /** The command. */
 export const command = defineCommand({
@@ -28,17 +27,13 @@ export const command = defineCommand({
     ],
   ],
   flags: {
-    "allow": {
-      kind: "list",
-      help:
-        "What relays may expose: ADDRESS, or ADDRESS=PATH,... for these HTTP paths only; may be given several times",
-    },
+    "allow": ALLOW,
     "identity": {
       kind: "string",
       help: "Who this candidate is; no other one may say the same. HOSTNAME_RANDOM if not given",
     },
     "image": { kind: "string", help: "What the relays' pods run: Deno, and podwire as /podwire.js" },
-    "image-pull-policy": { kind: "string", help: "When the image is pulled: Always, IfNotPresent or Never" },
+    "image-pull-policy": IMAGE_PULL_POLICY,
     "leader-elect-lease-duration": {
       kind: "duration",
       default: "15s",
@@ -60,7 +55,7 @@ export const command = defineCommand({
 
   async run({ flags, words, connect }) {
     if (words.length > 0) throw new UsageError(`extra arguments: [${words.join(" ")}]`);
-    const { image, "image-pull-policy": imagePullPolicy } = flags;
+    const { image } = flags;
     if (!image) throw new UsageError("--image is required: it is what the relays' pods run");
     const times = {
       leaseDuration: flags["leader-elect-lease-duration"],
@@ -75,28 +70,21 @@ export const command = defineCommand({
       throw new UsageError("--leader-elect-renew-deadline must be longer than 1.2 times --leader-elect-retry-period");
     }
     const allow = readAllowed(flags.allow);
+    const pull = pullPolicyOption(flags["image-pull-policy"]);
     const identity = flags.identity || `${Deno.hostname()}_${crypto.randomUUID()}`;
-    const log = (line: string) => {
-      // Nobody may be reading: that is no reason to stop.
-      writeText(Deno.stderr, `${new Date().toISOString()} ${line}\n`).catch(() => {});
-    };
-    if (allow.length === 0) log("without --allow every relay is refused");
-    const ended = new AbortController();
-    const end = () => ended.abort();
-    for (const signal of ENDINGS) Deno.addSignalListener(signal, end);
-    try {
+    const say = (line: string) => log.print(`${new Date().toISOString()} ${line}`);
+    if (allow.length === 0) say("without --allow every relay is refused");
+    await untilEndedAndLogged(async (signal) => {
       await using cluster = await connect();
       const { namespace } = cluster;
       const leases = cluster.resource({ group: "coordination.k8s.io", version: "v1", plural: "leases", namespace });
-      const pull = imagePullPolicy === "" ? {} : { imagePullPolicy };
-      await lead(leases, { name: OPERATOR, identity, ...times, signal: ended.signal, log }, async (signal) => {
-        await new Operator(cluster, { namespace, image, ...pull, allow, identity, log }).run(signal);
+      await lead(leases, { name: OPERATOR, identity, ...times, signal, log: say }, async (signal) => {
+        await new Operator(cluster, { namespace, image, ...pull, allow, identity, log: say }).run(signal);
       });
-    } finally {
-      for (const signal of ENDINGS) Deno.removeSignalListener(signal, end);
-    }
+    }, ENDINGS);
     return 0;
   },
 });
 
+/** Not SIGHUP: it would leave nothing here, and who starts the command with nohup wants it to live on. */
 const ENDINGS: readonly Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];

@@ -11,9 +11,7 @@ import {
   parseAddress,
   parseRelays,
   readConfigFiles,
-  type Relay,
   RelayConfigError,
-  type RelayEvent,
   Relays,
   serveAdmin,
   TlsFileError,
@@ -21,16 +19,8 @@ import {
 } from "../relay/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
-import { openRelayLog } from "./relay_log.ts";
+import { BAD_CONFIGURATION, log, parseOrTell, report, untilEndedAndLogged } from "./relay_common.ts";
 import { writeText } from "./standard_streams.ts";
-
-/** What a wrong configuration ends with. */
-export const BAD_CONFIGURATION = 2;
-
-const log = openRelayLog(Deno.stderr);
-
-/** How long the end waits for whoever reads the log, in milliseconds. */
-const LAST_WAIT = 500;
 
 /** The command. */
 export const command = defineCommand({
@@ -57,12 +47,7 @@ export const command = defineCommand({
     ["See whether a configuration is right", "podwire relay run -c relays.yaml --check"],
   ],
   flags: {
-    "config": {
-      kind: "string",
-      short: "c",
-      help: "The configuration: a file, or a folder with files",
-      reported: "filename",
-    },
+    "config": { kind: "string", short: "c", help: "The configuration: a file, or a folder with files" },
     "admin": {
       kind: "string",
       help: "Serve /metrics, /healthz and /readyz there: tcp:HOST:PORT or unix:PATH",
@@ -82,14 +67,8 @@ export const command = defineCommand({
     if (flags.config === "") throw new UsageError("--config (-c) is needed: a file or a folder");
     const admin = flags.admin ? readAdmin(flags.admin) : undefined;
     const files = await readConfigFiles(flags.config);
-    let relays: Relay[];
-    try {
-      relays = parseRelays(files);
-    } catch (error) {
-      if (!(error instanceof RelayConfigError)) throw error;
-      await writeText(Deno.stderr, `${error.message}\n`);
-      return BAD_CONFIGURATION;
-    }
+    const relays = await parseOrTell(parseRelays, files);
+    if (!relays) return BAD_CONFIGURATION;
     if (flags.check) {
       await writeText(
         Deno.stdout,
@@ -97,7 +76,7 @@ export const command = defineCommand({
       );
       return 0;
     }
-    await untilEnded(async (signal) => {
+    await untilEndedAndLogged(async (signal) => {
       await using running = new Relays({ onEvent: report });
       await using endpoint = admin && await serveAdmin(running, admin);
       if (endpoint) log.print(`admin endpoint on ${formatAddress(endpoint.address)}`);
@@ -159,23 +138,4 @@ async function take(path: string, files: readonly ConfigFile[], running: Relays)
     if (!(error instanceof TlsFileError)) throw error;
     throw explainProblem(files, error);
   }
-}
-
-/** Runs `work` until Ctrl-C or a request to end. */
-export async function untilEnded(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
-  const ended = new AbortController();
-  const end = () => ended.abort();
-  const endings: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM", "SIGHUP"];
-  for (const signal of endings) Deno.addSignalListener(signal, end);
-  try {
-    await work(ended.signal);
-  } finally {
-    for (const signal of endings) Deno.removeSignalListener(signal, end);
-    await log.flush(LAST_WAIT);
-  }
-}
-
-/** Says what happened to a relay. */
-export function report({ relay, type, message }: RelayEvent): void {
-  log.print(`${relay}: ${type === "listening" ? `from ${message}` : message}`);
 }

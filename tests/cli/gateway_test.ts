@@ -1,16 +1,12 @@
 // podwire gateway, podwire with and podwire kubectl as a user runs them, in front of the embedded host.
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { readUntil } from "../support/read_until.ts";
 import { Ground, PODWIRE } from "./harness.ts";
 
-/** Reads lines from a stream until `pattern` has come; gives what came. */
-async function readUntil(reader: ReadableStreamDefaultReader<Uint8Array>, pattern: RegExp): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  while (!pattern.test(text)) {
-    const { done, value } = await reader.read();
-    if (done) throw new Error(`the stream ended without ${pattern}: ${JSON.stringify(text)}`);
-    text += decoder.decode(value, { stream: true });
-  }
+/** What a stream says until `pattern` has come, which it has to. */
+async function said(stream: ReadableStream<Uint8Array>, pattern: RegExp): Promise<string> {
+  const text = await readUntil(stream, (text) => pattern.test(text));
+  assertMatch(text, pattern);
   return text;
 }
 
@@ -18,11 +14,9 @@ async function readUntil(reader: ReadableStreamDefaultReader<Uint8Array>, patter
 class RunningGateway implements AsyncDisposable {
   readonly child: Deno.ChildProcess;
   readonly greeting: string;
-  readonly #stderr: ReadableStreamDefaultReader<Uint8Array>;
 
-  private constructor(child: Deno.ChildProcess, stderr: ReadableStreamDefaultReader<Uint8Array>, greeting: string) {
+  private constructor(child: Deno.ChildProcess, greeting: string) {
     this.child = child;
-    this.#stderr = stderr;
     this.greeting = greeting;
   }
 
@@ -32,13 +26,12 @@ class RunningGateway implements AsyncDisposable {
     env: Record<string, string> = {},
   ): Promise<RunningGateway> {
     const child = ground.spawn(["gateway", ...args], { env: { KUBECONFIG: `${ground.folder}/kubeconfig`, ...env } });
-    const stderr = child.stderr.getReader();
-    return new RunningGateway(child, stderr, await readUntil(stderr, /End it with Ctrl-C\.\n/));
+    return new RunningGateway(child, await said(child.stderr, /End it with Ctrl-C\.\n/));
   }
 
   /** What it says until `pattern` has come. */
   says(pattern: RegExp): Promise<string> {
-    return readUntil(this.#stderr, pattern);
+    return said(this.child.stderr, pattern);
   }
 
   /** Ends it with a signal; gives its exit code. */
@@ -54,7 +47,7 @@ class RunningGateway implements AsyncDisposable {
       // It has ended.
     }
     await this.child.status;
-    await this.#stderr.cancel();
+    await this.child.stderr.cancel();
     await this.child.stdout.cancel();
   }
 }
@@ -105,10 +98,8 @@ Deno.test("podwire gateway serves on a unix socket by default, in the user's run
     const flags = ["--via-unix-socket", path, "--server", "podwire-gateway"];
     assertEquals(await podwire(none, ...flags, "get", "pod", "one", "-o", "name"), "pod/one\n");
     // It has printed a kubeconfig, too.
-    const reader = gateway.child.stdout.getReader();
     const own = `${ground.folder}/own`;
-    await Deno.writeTextFile(own, await readUntil(reader, /\n}\n/));
-    reader.releaseLock();
+    await Deno.writeTextFile(own, await said(gateway.child.stdout, /\n}\n/));
     assertEquals(await podwire(own, "get", "pod", "one", "-o", "name"), "pod/one\n");
     assertEquals(await gateway.end(), 0);
     await assertRejects(() => Deno.lstat(runtime ? path : folder), Deno.errors.NotFound);
@@ -152,18 +143,17 @@ Deno.test("podwire gateway waits for what is under way, until it is told again",
     stderr: "piped",
   }).spawn();
   const writer = session.stdin.getWriter();
-  const reader = session.stdout.getReader();
   await writer.write(new TextEncoder().encode("before\n"));
-  await readUntil(reader, /before\n/);
+  await said(session.stdout, /before\n/);
   gateway.child.kill("SIGTERM");
   await gateway.says(/Ending when what is under way is over, in 3600 s at the latest\.\n/);
   await writer.write(new TextEncoder().encode("meanwhile\n"));
-  await readUntil(reader, /meanwhile\n/);
+  await said(session.stdout, /meanwhile\n/);
   gateway.child.kill("SIGINT");
   assertEquals((await gateway.child.status).code, 0);
   assertEquals((await session.status).code, 1);
   await writer.close().catch(() => {}); // The session is over.
-  await reader.cancel();
+  await session.stdout.cancel();
   await session.stderr.cancel();
 });
 
@@ -205,13 +195,12 @@ Deno.test("podwire with passes signals on, and says so by its exit code", async 
   await using ground = await Ground.start();
   const script = 'trap "echo got HUP" HUP; echo "$KUBECONFIG"; while :; do sleep 0.1; done';
   const child = ground.spawn(["with", "--", "sh", "-c", script]);
-  const reader = child.stdout.getReader();
-  const file = (await readUntil(reader, /\n/)).trim();
+  const file = (await said(child.stdout, /\n/)).trim();
   child.kill("SIGHUP");
-  await readUntil(reader, /got HUP\n/);
+  await said(child.stdout, /got HUP\n/);
   child.kill("SIGTERM");
   assertEquals((await child.status).code, 143);
-  await reader.cancel();
+  await child.stdout.cancel();
   await child.stderr.cancel();
   await assertRejects(() => Deno.lstat(file), Deno.errors.NotFound);
 });

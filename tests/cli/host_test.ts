@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { Cluster, VERSION } from "../../lib/client/mod.ts";
 import { serveHost } from "../../lib/server/mod.ts";
 import { Ground, PODWIRE } from "./harness.ts";
+import { readUntil } from "../support/read_until.ts";
 
 const sh = (pod: string, script: string, ...flags: string[]) => ["exec", ...flags, pod, "--", "sh", "-c", script];
 
@@ -157,8 +158,15 @@ Deno.test("podwire attach shows a container's output and gives it input", async 
 
 Deno.test("podwire attach knows no detach keys in input that is piped", async () => {
   await using ground = await Ground.start();
-  const { code, stdout } = await ground.run(["attach", "-i", "cat"], "hello\x10\x11world\x10");
-  assertEquals([code, stdout], [0, "hello\x10\x11world\x10"]);
+  const child = ground.spawn(["attach", "-i", "cat"], { stdin: "piped" });
+  const writer = child.stdin.getWriter();
+  const input = "hello\x10\x11world\x10";
+  await writer.write(new TextEncoder().encode(input));
+  // An attach ends with its input, whatever the process would still have said.
+  assertEquals(await readUntil(child.stdout, (text) => text.length >= input.length), input);
+  await writer.close();
+  await Promise.all([child.stdout.cancel(), child.stderr.cancel()]);
+  assertEquals((await child.status).code, 0);
 });
 
 Deno.test({

@@ -197,10 +197,15 @@ Deno.test("ForwardReport tells what happens, with -v=6 in detail", async () => {
     report.event({ type: "lost", reason: new Error("pod web-1 is gone") });
     report.event({ type: "retry", attempt: 1, delay: 0, reason: new Error("not yet") });
     report.event({ type: "dialed", wire: "spdy", pod: "web-2" });
+    report.event({ type: "unwatched", pod: "web-2", reason: new Error("getting credentials: exec: it failed") });
     report.event({ type: "connected", connection: 2, port: 80 });
     report.event({ type: "closed", connection: 2, port: 80, bytesReceived: 5, bytesSent: 7 });
     report.event({ type: "lost", reason: new Error("reset") });
     report.event({ type: "dialed", wire: "v4", pod: "web-2" });
+    for (const port of [9, 10]) {
+      report.udpEvent({ type: "failed", peer: `127.0.0.1:${port}`, error: new Error("no exec") }, "5353", 53);
+    }
+    report.udpEvent({ type: "opened", peer: "127.0.0.1:9" }, "5353", 53);
     report.udpEvent({ type: "failed", peer: "127.0.0.1:9", error: new Error("no exec") }, "5353", 53);
     report.summary({ connections: 2, active: 0, failed: 1, bytesReceived: 5, bytesSent: 7, redials: 2 });
     await report.flush();
@@ -220,11 +225,16 @@ Deno.test("ForwardReport tells what happens, with -v=6 in detail", async () => {
       ...detail("attempt 1 to connect again failed: not yet\n"),
       "connected to pod web-2 instead of web-1\n",
       ...detail("session with pod web-2 opened, SPDY/3.1\n"),
+      "cannot see whether pod web-2 still runs: getting credentials: exec: it failed\n",
       ...detail("connection 2 to port 80 opened\n"),
       ...detail("connection 2 to port 80 closed after N ms: 5 bytes received, 7 bytes sent\n"),
       "lost connection to pod web-2: reset; connecting again\n",
       "connected to pod web-2 again\n",
       ...detail("session with pod web-2 opened, WebSocket channels\n"),
+      "error: an error occurred forwarding 5353 -> 53/udp: no exec\n",
+      ...detail("datagrams of 127.0.0.1:9 for port 53/udp: failed\n"),
+      ...detail("datagrams of 127.0.0.1:10 for port 53/udp: failed\n"),
+      ...detail("datagrams of 127.0.0.1:9 for port 53/udp: opened\n"),
       "error: an error occurred forwarding 5353 -> 53/udp: no exec\n",
       ...detail("datagrams of 127.0.0.1:9 for port 53/udp: failed\n"),
       "connections: 2, failed: 1, received: 5 bytes, sent: 7 bytes, re-dials: 2\n",

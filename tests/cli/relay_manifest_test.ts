@@ -7,6 +7,7 @@ async function relay(...args: string[]) {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [...PODWIRE, "relay", ...args],
     env: { NO_COLOR: "1" },
+    signal: AbortSignal.timeout(20_000), // What does not end by itself fails then: an operator that was not refused.
   }).output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   return { code, stdout: text(stdout), stderr: text(stderr) };
@@ -28,6 +29,8 @@ function names(manifest: string): string[] {
   loadAll(manifest, (object) => void objects.push(object as typeof objects[number]));
   return objects.map(({ kind, metadata }) => `${kind} ${metadata.namespace ?? ""}/${metadata.name}`);
 }
+
+const BAD_PULL_POLICY = '--image-pull-policy must be one of Always, IfNotPresent, Never, not "always"';
 
 const WEB = { name: "web", listen: { address: "tcp:0.0.0.0:80" }, target: { address: "tcp:9000" } };
 
@@ -72,11 +75,7 @@ Deno.test("podwire relay manifest says what is wrong, with file and key where th
   await fails([WEB], [...image, "--name=Relays"], "--name must be a DNS label (at most 63 of a-z, 0-9 and -");
   await fails([WEB], [...image, "--name", "r".repeat(64)], "--name must be a DNS label");
   await fails([WEB], [...image, "--namespace=a.b"], "--namespace must be a DNS label");
-  await fails(
-    [WEB],
-    [...image, "--image-pull-policy=always"],
-    '--image-pull-policy must be one of Always, IfNotPresent, Never, not "always"',
-  );
+  await fails([WEB], [...image, "--image-pull-policy=always"], BAD_PULL_POLICY);
   await fails([WEB], [...image, "more"], "extra arguments: [more]");
   await fails([{ ...WEB, maxConnections: 0 }], image, "FILE:", 2);
   await fails([{ ...WEB, listen: { address: "unix:/x.sock" } }], image, "FILE:6: relays[0].listen.address: must be", 2);
@@ -95,13 +94,25 @@ Deno.test("podwire relay crd prints the custom resource and the rights, and the 
     "ClusterRoleBinding /podwire-relay-operator:podwire-relay",
   ];
   assertEquals(names(stdout), rights);
-  const whole = await relay("crd", "--image", "i", "--allow", "tcp:9000=/metrics", "--allow", "udp:514");
+  const operator = [
+    "--image",
+    "i",
+    "--image-pull-policy",
+    "Never",
+    "--allow",
+    "tcp:9000=/metrics",
+    "--allow",
+    "udp:514",
+  ];
+  const whole = await relay("crd", ...operator);
   assertEquals(names(whole.stdout), [...rights, `Deployment ${own}`]);
   assertStringIncludes(whole.stdout, "- --allow=tcp:9000=/metrics\n");
+  assertStringIncludes(whole.stdout, "imagePullPolicy: Never\n");
   for (
     const [args, text] of [
       [["--allow", "tcp:9000"], "--allow is for the operator: it needs --image"],
       [["--image", "i", "--allow", "9000"], "--allow 9000: the address must be tcp:HOST:PORT"],
+      [["--image", "i", "--image-pull-policy=always"], BAD_PULL_POLICY],
     ] as const
   ) {
     const { code, stdout, stderr } = await relay("crd", ...args);
@@ -110,12 +121,13 @@ Deno.test("podwire relay crd prints the custom resource and the rights, and the 
   }
 });
 
-Deno.test("podwire relay operator refuses times that cannot be, and wants an image", async () => {
+Deno.test("podwire relay operator refuses times and a pull policy that cannot be, and wants an image", async () => {
   for (
     const [args, text] of [
       [[], "--image is required"],
       [["--image=i", "--leader-elect-lease-duration=10s"], "--leader-elect-lease-duration must be longer"],
       [["--image=i", "--leader-elect-retry-period=9s"], "--leader-elect-renew-deadline must be longer"],
+      [["--image=i", "--image-pull-policy=always"], BAD_PULL_POLICY],
     ] as const
   ) {
     const { code, stderr } = await relay("operator", ...args);
