@@ -80,6 +80,16 @@ Deno.test("mod.ts reaches no Deno. and no node: while it is loaded", async () =>
   }
 });
 
+Deno.test("mod.ts exports every error of the client's, to be told from others by instanceof", async () => {
+  const errors: string[] = [];
+  for await (const { text } of sources(new URL("lib/client/", ROOT))) {
+    errors.push(...[...text.matchAll(/^export class (\w+Error)\b/gm)].map((match) => match[1]!));
+  }
+  assert(errors.includes("ApiError") && errors.includes("UdpForwardError"), `only ${errors}`);
+  const exported = Object.keys(await import("../mod.ts"));
+  assertEquals(errors.filter((name) => !exported.includes(name)), []);
+});
+
 interface Dependency {
   /** Missing for a type-only import. */
   readonly code?: { readonly specifier: string };
