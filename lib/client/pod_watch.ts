@@ -43,6 +43,7 @@ export async function watchPod(
   let terminating = false;
   /** From where to watch; `undefined` if the pod has to be looked at first. */
   let resourceVersion: string | undefined = pod.metadata.resourceVersion ?? "";
+  let known = resourceVersion;
   let delay = FIRST_DELAY;
   let blind = false;
 
@@ -61,6 +62,7 @@ export async function watchPod(
 
   while (!signal.aborted) {
     let wait = 0;
+    let next: string | undefined;
     try {
       if (resourceVersion === undefined) {
         const response = await request(path, { signal });
@@ -68,7 +70,7 @@ export async function watchPod(
         if (!response.ok) throw await ApiError.from(response, { signal });
         const now = await response.json() as PodObject;
         if (look(now)) return;
-        resourceVersion = now.metadata.resourceVersion ?? "";
+        resourceVersion = known = now.metadata.resourceVersion ?? "";
       }
       if (allowed) {
         const began = performance.now();
@@ -84,7 +86,11 @@ export async function watchPod(
       if (signal.aborted) return;
       const code = error instanceof ApiError ? error.code : 0;
       if (resourceVersion === undefined && code === 404) return void look(undefined);
-      if (resourceVersion !== undefined && code === 403) allowed = false;
+      if (code === 403) {
+        // Who may watch pods may not always look at one: it goes on from the version that was known.
+        if (resourceVersion === undefined) next = allowed ? known : undefined;
+        else allowed = false;
+      }
       if (error instanceof CredentialsError) {
         wait = CREDENTIALS_DELAY; // A plugin that fails may have asked a person.
         if (!blind) watcher.blind(error);
@@ -92,7 +98,7 @@ export async function watchPod(
       }
       // All else is no news of the pod: a server restarts, or is not to be reached, which whoever needs it learns by himself.
     }
-    resourceVersion = undefined;
+    resourceVersion = next;
     await pause(wait || (allowed ? delay * (0.5 + Math.random() / 2) : POLL), signal);
     delay = Math.min(delay * 2, MAX_DELAY);
   }

@@ -72,7 +72,7 @@ export function namespacePath(namespace: string): string {
  * @throws {TargetError} If no object can have this name, in client-go's words (`rest/request.go`).
  */
 export function pathSegment(name: string, what = "resource name"): string {
-  if (name === "") throw new TargetError(`${what} may not be empty`);
+  if (!name) throw new TargetError(`${what} may not be empty`);
   const problems = name === "." || name === ".."
     ? [`may not be '${name}'`]
     : ["/", "%"].filter((text) => name.includes(text)).map((text) => `may not contain '${text}'`);

@@ -57,7 +57,7 @@ export async function* follow<T extends KubernetesObject>(
           throw new ApiError(status.code ?? 500, status);
         }
         version = event.object.metadata.resourceVersion ?? version;
-        delay = FIRST_DELAY;
+        if (performance.now() - began > MAX_DELAY) delay = FIRST_DELAY; // Not for one that tells a little and fails.
         silent = false;
         if (event.type !== "BOOKMARK") yield { type: event.type, object: event.object };
       }

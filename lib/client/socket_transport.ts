@@ -200,7 +200,7 @@ export class SocketTransport implements Transport {
       connection.close();
       if (!(cause instanceof UpgradeRefusedError)) throw cause;
       const { status: code, statusText, body } = cause;
-      if (code === 401) this.#dropIdle(certificate);
+      if (code === 401 && certificate) this.#dropIdle(certificate);
       if (code === 101) throw refused(request, wire, cause.message, cause);
       throw new UpgradeError({ code, statusText, body, resource, wire }, { cause });
     }
@@ -246,7 +246,7 @@ export class SocketTransport implements Transport {
 
   /** Keeps a busy connection for later, unless there is no later. */
   #keep(connection: HttpConnection, certificate: ClientCertificate | undefined): void {
-    if (this.#closed) connection.retire();
+    if (this.#closed || connection.reusable) connection.retire(); // The latter if the request cannot be sent as it is.
     else this.#connections.set(connection, { last: performance.now(), certificate });
   }
 
@@ -256,7 +256,7 @@ export class SocketTransport implements Transport {
     certificate: ClientCertificate | undefined,
     answer: HttpResponse,
   ): HttpResponse {
-    if (answer.status === 401) {
+    if (answer.status === 401 && certificate) {
       this.#connections.delete(connection);
       connection.retire();
       this.#dropIdle(certificate);

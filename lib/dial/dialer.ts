@@ -47,6 +47,9 @@ export function createDialer(options: DialerOptions = {}): Dialer {
   return async (endpoint, { signal } = {}) => await new Dial(options, endpoint, signal).run();
 }
 
+/** The settings of servers that are their own authority: Deno's TLS need not be asked again. */
+const OWN_AUTHORITIES = new WeakSet<TlsOptions>();
+
 class Dial {
   readonly #options: DialerOptions;
   readonly #endpoint: Endpoint;
@@ -60,11 +63,16 @@ class Dial {
 
   async run(): Promise<Duplex> {
     const tls = await this.#tls();
+    const settings = this.#options.tls;
+    // By node:tls, which takes it.
+    const another = () => this.#open({ ...tls, onlyCaCerts: true });
+    if (settings && OWN_AUTHORITIES.has(settings)) return await another();
     try {
       return await this.#open(tls);
     } catch (error) {
       if (!isOwnAuthority(error)) throw error;
-      return await this.#open({ ...tls, onlyCaCerts: true }); // By node:tls, which takes it.
+      if (settings) OWN_AUTHORITIES.add(settings);
+      return await another();
     }
   }
 

@@ -60,6 +60,8 @@ export class HttpConnection {
   #sending = false;
   #endedUnanswered = false;
   #retired = false;
+  /** Whether somebody waits for the head of an answer, or for more of its body. */
+  #awaited = false;
 
   /** A connection over `duplex`, which it owns from now on. */
   constructor(duplex: Duplex) {
@@ -157,6 +159,13 @@ export class HttpConnection {
   retire(): void {
     this.#retired = true;
     if (this.#state === "idle") this.close();
+    else this.#await(this.#awaited);
+  }
+
+  /** A connection that has retired keeps no process running for an answer that nobody reads. */
+  #await(awaited: boolean): void {
+    this.#awaited = awaited;
+    if (this.#retired && this.#state === "busy") this.#duplex.setIdle?.(!awaited);
   }
 
   /** Sends a request, reads the head of the answer, and drops the connection if `use` of it fails. */
@@ -169,6 +178,7 @@ export class HttpConnection {
     const bytes = encodeRequest(request);
     options.signal?.throwIfAborted();
     this.#state = "busy";
+    this.#awaited = true;
     this.#duplex.setIdle?.(false);
     const watch = new Watch(() => this.close(), `${request.method} ${pathOf(request)}`, options);
     this.#watch = watch;
@@ -234,6 +244,7 @@ export class HttpConnection {
   #response(method: string, head: ResponseHead, keepAlive: boolean, watch: Watch): HttpResponse {
     const body = this.#body(method, head, keepAlive, watch);
     watch.stopClock();
+    this.#await(false);
     return { ...head, body };
   }
 
@@ -264,6 +275,7 @@ export class HttpConnection {
         if (body.empty) controller.close();
       },
       pull: async (controller) => {
+        this.#await(true);
         try {
           const piece = await watch.timed(body.next());
           watch.check(); // A closed duplex may look like one that has ended.
@@ -274,6 +286,8 @@ export class HttpConnection {
         } catch (error) {
           this.close();
           throw watch.reason(error);
+        } finally {
+          this.#await(false);
         }
       },
       cancel: () => this.close(),

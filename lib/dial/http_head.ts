@@ -80,8 +80,8 @@ export function encodeRequest(request: HttpRequest): Uint8Array {
  */
 export function encodeResponseHead(status: number, reason: string, fields: HeaderFields): Uint8Array {
   const lines = [`HTTP/1.1 ${status} ${reason}`, ...fields.map(([name, value]) => `${name}: ${value}`)];
-  const bad = lines.find((line) => !/^[\t\x20-\x7e\x80-\xff]*$/.test(line));
-  if (bad !== undefined) throw new TypeError(`cannot send ${JSON.stringify(bad)} in the head of an answer`);
+  const bad = lines.findIndex((line) => !/^[\t\x20-\x7e\x80-\xff]*$/.test(line));
+  if (bad >= 0) throw new TypeError(`cannot send this ${fields[bad - 1]?.[0] ?? "status"} in the head of an answer`);
   return Uint8Array.from(`${lines.join("\r\n")}\r\n\r\n`, (character) => character.charCodeAt(0));
 }
 
@@ -145,6 +145,7 @@ export async function readFields(
     const colon = line.indexOf(":");
     const name = line.slice(0, Math.max(colon, 0));
     if (!isToken(name)) throw new HttpError(`malformed header line ${quote(line)}`);
+    if (CONTROLS.test(line)) throw new HttpError(`malformed value of the header ${name}`);
     try {
       headers.append(name, line.slice(colon + 1));
       lines.push([name, line.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, "")]);
@@ -153,6 +154,10 @@ export async function readFields(
     }
   }
 }
+
+/** What no field may have (RFC 9110 section 5.5); nobody could pass it on. */
+// deno-lint-ignore no-control-regex -- control characters are what it is about
+const CONTROLS = /[\x00-\x08\x0a-\x1f\x7f]/;
 
 /** The beginning of what a peer said, for an error. */
 export function quote(text: string): string {

@@ -28,14 +28,19 @@ export async function opened(stream: NodeStream, event: string, signal: AbortSig
 export class NodeDuplex implements Duplex {
   readonly #stream: NodeStream;
   readonly #onRead: (() => void) | undefined;
+  readonly #onIdle: ((idle: boolean) => void) | undefined;
   #failure: { readonly reason: unknown } | undefined;
   #rest: Uint8Array | undefined;
   #wake: (() => void) | undefined;
 
-  /** Takes over `stream`; `onRead` is called whenever something has been taken out of it. */
-  constructor(stream: NodeStream, onRead?: () => void) {
+  /**
+   * Takes over `stream`; `onRead` is called whenever something has been taken out of it, `onIdle` instead of the socket's own
+   * `ref()` and `unref()`.
+   */
+  constructor(stream: NodeStream, onRead?: () => void, onIdle?: (idle: boolean) => void) {
     this.#stream = stream;
     this.#onRead = onRead;
+    this.#onIdle = onIdle;
     const wake = () => {
       this.#wake?.();
       this.#wake = undefined;
@@ -98,8 +103,13 @@ export class NodeDuplex implements Duplex {
     this.#stream.destroy();
   }
 
-  /** See {@linkcode Duplex}. There is nothing to do: a stream of Node's reads by itself, whether anybody waits or not. */
-  setIdle(): void {}
+  /** See {@linkcode Duplex}. */
+  setIdle(idle: boolean): void {
+    if (this.#onIdle) return this.#onIdle(idle);
+    const socket = this.#stream as Partial<Socket>;
+    if (idle) socket.unref?.();
+    else socket.ref?.();
+  }
 
   /** Closes both directions so that the peer learns of it as an error: TCP's RST, where the socket has one. */
   reset(): void {
@@ -139,6 +149,11 @@ export class LowerStream {
         done(error);
       },
     });
+  }
+
+  /** Says it to what is below. */
+  setIdle(idle: boolean): void {
+    this.#duplex.setIdle?.(idle);
   }
 
   /** Looks again whether there is room. */

@@ -115,7 +115,7 @@ async function startNodeTls(
     return socket;
   });
   below.hasRoom = () => socket.readableLength < MAX_UNREAD;
-  return new NodeDuplex(socket, () => below.poke());
+  return new NodeDuplex(socket, () => below.poke(), (idle) => below.setIdle(idle));
 }
 
 /**

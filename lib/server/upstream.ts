@@ -169,9 +169,8 @@ class CredentialedTransport implements Transport {
     return await this.#upgrade(request, (signed) => this.#sockets.openSpdy(signed));
   }
 
-  close(): void {
-    this.#sockets.close();
-  }
+  /** Leaves the connections to the upstream, whose they are. */
+  close(): void {}
 
   async #upgrade<T>(request: SpdyRequest, open: (signed: SpdyRequest) => Promise<T>): Promise<T> {
     const [signed, credentials] = await this.#sign(request);

@@ -3,7 +3,8 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { ApiError, Cluster } from "../../lib/client/mod.ts";
 import { CredentialsError, loadAccess } from "../../lib/kubeconfig/mod.ts";
 import { type FakeHost, systemError } from "../kubeconfig/fake_host.ts";
-import { until } from "../support/until.ts";
+import { denoFlags, ROOT } from "../offline/flags.ts";
+import { until, within } from "../support/until.ts";
 import {
   type CertificateServer,
   files,
@@ -86,3 +87,27 @@ Deno.test("Cluster.get() goes on over an idle connection while the certificate's
     await assertRejects(() => seen(cluster), CredentialsError, "failed to read the client certificate /crt");
   });
 });
+
+for (
+  const [what, end] of [
+    ["has not closed a transport whose connection by node:tls is idle", "await response.text();"],
+    ["has closed it and reads no answer", "transport.close();"],
+  ] as const
+) {
+  Deno.test(`a script ends although it ${what}`, async () => {
+    await withCertificateServer(async ({ url }) => {
+      const script = `
+        import { createDialer } from ${JSON.stringify(new URL("lib/dial/mod.ts", ROOT).href)};
+        import { SocketTransport } from ${JSON.stringify(new URL("lib/client/socket_transport.ts", ROOT).href)};
+        const dial = createDialer({ tls: { insecureSkipVerify: true } });
+        const transport = new SocketTransport(new URL(${JSON.stringify(url)}), dial);
+        const response = await transport.request({ method: "GET", path: "/", headers: [] });
+        console.log(response.status);
+        ${end}`;
+      const args = ["eval", ...await denoFlags(), script];
+      const child = new Deno.Command(Deno.execPath(), { args, stdin: "null", stderr: "inherit" });
+      const { code, stdout } = await within("the script ends", child.output(), 60_000);
+      assertEquals([code, new TextDecoder().decode(stdout)], [0, "401\n"]);
+    });
+  });
+}

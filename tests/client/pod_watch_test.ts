@@ -134,6 +134,18 @@ Deno.test("watchPod() looks every five seconds where watching is forbidden", asy
   });
 });
 
+Deno.test("watchPod() watches on where the pod can be watched, but not be looked at", async () => {
+  await withWatch(async ({ server, told, clock }) => {
+    server.getStatus = 403;
+    server.endWatches();
+    await clock.pass(5_000);
+    assertEquals(server.watches, 1);
+    server.remove("web-0");
+    await clock.settle();
+    assertEquals(told, [DELETED]);
+  });
+});
+
 Deno.test("watchPod() takes it for no news of the pod that the server is away, or refuses to show it", async () => {
   for (const status of [0, 500, 503, 401, 403]) {
     await withWatch(async ({ server, told, clock }) => {

@@ -265,6 +265,8 @@ Deno.test("HttpConnection.request() refuses what is not HTTP/1.1", async () => {
       ["HTTP/1.1 200 OK\r\nA : x\r\n\r\n", "malformed header line"],
       ["HTTP/1.1 200 OK\r\nA: x\r\n folded\r\n\r\n", "malformed header line"],
       ["HTTP/1.1 200 OK\r\nA: x\0y\r\n\r\n", "malformed value of the header A"],
+      ["HTTP/1.1 200 OK\r\nA: x\x01y\r\n\r\n", "malformed value of the header A"],
+      ["HTTP/1.1 200 OK\r\nA: x\x7fy\r\n\r\n", "malformed value of the header A"],
       ["HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello", "malformed Content-Length"],
       ["HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello", "malformed Content-Length"],
       ["HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "malformed Content-Length"],
