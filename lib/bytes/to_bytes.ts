@@ -20,6 +20,11 @@
 export function toBytes(chunk: unknown): Uint8Array {
   if (chunk instanceof Uint8Array) return chunk;
   if (ArrayBuffer.isView(chunk)) return new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-  if (chunk instanceof ArrayBuffer) return new Uint8Array(chunk);
+  if (isArrayBuffer(chunk)) return new Uint8Array(chunk);
   throw new TypeError("Expected ArrayBuffer or ArrayBufferView");
+}
+
+/** Also one of another realm, such as a frame's. */
+function isArrayBuffer(chunk: unknown): chunk is ArrayBuffer {
+  return Object.prototype.toString.call(chunk) === "[object ArrayBuffer]";
 }

@@ -102,9 +102,12 @@ export async function* readArchive(archive: ReadableStream<Uint8Array>): AsyncGe
       while (!gone) {
         const { done, value } = await reader.read();
         if (done) return extract.end();
-        sinceEntry += value.length;
-        if (sinceEntry > MAX_LONG_HEADER) throw new CopyError("tar contents corrupted: a header of more than 1 MiB");
-        if (!extract.write(value) && !gone) await drained.wait();
+        for (const piece of inPieces(value)) {
+          sinceEntry += piece.length;
+          if (sinceEntry > MAX_LONG_HEADER) throw new CopyError("tar contents corrupted: a header of more than 1 MiB");
+          if (!extract.write(piece) && !gone) await drained.wait();
+          if (gone) return;
+        }
       }
     } catch (error) {
       failure ??= { error }; // It may be no Error: an abort may have any reason.
@@ -135,6 +138,11 @@ export async function* readArchive(archive: ReadableStream<Uint8Array>): AsyncGe
   }
 }
 
+/** A chunk in pieces of which a header is no small part. */
+function* inPieces(chunk: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at < chunk.length; at += READ_AHEAD) yield chunk.subarray(at, at + READ_AHEAD);
+}
+
 async function loadTarStream(): Promise<TarStream["default"] | undefined> {
   try {
     const { default: tar } = await import("tar-stream") as unknown as TarStream;
@@ -158,11 +166,13 @@ export async function* readPlainArchive(archive: ReadableStream<Uint8Array>): As
       for (;;) {
         const { done, value } = await reader.read();
         if (done) return await writer.close();
-        sinceEntry += value.length;
-        if (sinceEntry > TAKEN_AHEAD + MAX_LONG_HEADER) {
-          throw new CopyError("tar contents corrupted: a header of more than 1 MiB");
+        for (const piece of inPieces(value)) {
+          sinceEntry += piece.length;
+          if (sinceEntry > TAKEN_AHEAD + MAX_LONG_HEADER) {
+            throw new CopyError("tar contents corrupted: a header of more than 1 MiB");
+          }
+          await writer.write(piece);
         }
-        await writer.write(value);
       }
     } catch (error) {
       await writer.abort(error).catch(() => {}); // The entries end with it.
@@ -244,14 +254,22 @@ const TYPES: Readonly<Record<string, EntryType>> = {
 function readHeader(header: Headers): ArchiveHeader {
   const pax = header.pax ?? {};
   const target = pax.linkpath === undefined ? header.linkname ?? undefined : fromPax(pax.linkpath);
+  const numbers = {
+    size: header.size,
+    mtime: pax.mtime === undefined ? readTime(header.mtime) : Number(pax.mtime),
+    uid: Number(pax.uid ?? header.uid),
+    gid: Number(pax.gid ?? header.gid),
+  };
+  for (const [what, value] of Object.entries(numbers)) {
+    if (!Number.isFinite(value) || what === "size" && !(Number.isSafeInteger(value) && value >= 0)) {
+      throw new CopyError(`tar contents corrupted: ${value} is no ${what}`);
+    }
+  }
   return {
     name: pax.path === undefined ? header.name : fromPax(pax.path),
     type: TYPES[header.type ?? ""] ?? "other",
     mode: header.mode & 0o7777,
-    mtime: pax.mtime === undefined ? readTime(header.mtime) : Number(pax.mtime),
-    uid: Number(pax.uid ?? header.uid),
-    gid: Number(pax.gid ?? header.gid),
-    size: header.size,
+    ...numbers,
     ...(target !== undefined && { target }),
   };
 }

@@ -15,13 +15,17 @@ function hugeHeader(size: bigint, type = "0"): Uint8Array {
   put(108, "0000000\0");
   put(116, "0000000\0");
   put(136, "00000000000\0");
-  put(148, " ".repeat(8));
   put(156, type);
   put(257, "ustar  \0");
   new DataView(header.buffer).setBigUint64(128, size);
   header[124] = 0x80;
-  const sum = header.reduce((sum, byte) => sum + byte, 0);
-  put(148, `${sum.toString(8).padStart(6, "0")}\0 `);
+  return sealed(header);
+}
+
+/** Sets the checksum of a header. */
+function sealed(header: Uint8Array): Uint8Array {
+  const sum = header.fill(32, 148, 156).reduce((sum, byte) => sum + byte, 0);
+  header.set(new TextEncoder().encode(`${sum.toString(8).padStart(6, "0")}\0 `), 148);
   return header;
 }
 
@@ -128,11 +132,40 @@ for (const format of ["gnu", "pax", "ustar"]) {
   });
 }
 
+Deno.test("readArchive() refuses an entry whose size, time or owner is no number", async () => {
+  const pax = (field: string) => {
+    const record = new TextEncoder().encode(`${field.length + 4} ${field}\n`);
+    return [hugeHeader(BigInt(record.length), "x"), record, new Uint8Array(512 - record.length)];
+  };
+  const entry = hugeHeader(0n);
+  for (const field of ["size=abc", "size=-51", "mtime=abc", "uid=abcde", "gid=abcde"]) {
+    const archive = ReadableStream.from([...pax(field), entry, new Uint8Array(1024)]);
+    const what = field.split("=")[0];
+    await assertRejects(() => Array.fromAsync(readArchive(archive)), CopyError, `is no ${what}`, field);
+  }
+  const negative = hugeHeader(0n);
+  negative.fill(0xff, 124, 135).fill(0x80, 135, 136);
+  const archive = ReadableStream.from([sealed(negative), new Uint8Array(1024)]);
+  await assertRejects(() => Array.fromAsync(readArchive(archive)), CopyError, "is no size");
+});
+
+Deno.test("readArchive() takes an archive that comes in large chunks", async () => {
+  const parts: Uint8Array[] = [];
+  for (let i = 0; i < 3000; i++) parts.push(hugeHeader(512n), new Uint8Array(512).fill(i % 251));
+  const whole = new Uint8Array(await new Blob([...parts, new Uint8Array(1024)] as BlobPart[]).arrayBuffer());
+  for (const read of [readArchive, readPlainArchive]) {
+    const entries = await Array.fromAsync(read(ReadableStream.from([whole])), async ({ content }) => {
+      const chunks = Array.isArray(content) ? content : await Array.fromAsync(content);
+      return chunks[0]![0];
+    });
+    assertEquals(entries, Array.from({ length: 3000 }, (_, i) => i % 251));
+  }
+});
+
 Deno.test("readPlainArchive() refuses a name that is no UTF-8, and an archive that is cut", async () => {
   const odd = hugeHeader(0n);
   odd[3] = 0xff;
-  const sum = odd.fill(32, 148, 156).reduce((sum, byte) => sum + byte, 0);
-  odd.set(new TextEncoder().encode(`${sum.toString(8).padStart(6, "0")}\0 `), 148);
+  sealed(odd);
   const read = (...chunks: Uint8Array[]) => Array.fromAsync(readPlainArchive(ReadableStream.from(chunks)));
   await assertRejects(() => read(odd, new Uint8Array(1024)), CopyError, "a name that cannot be read");
   await assertRejects(() => read(hugeHeader(0n).subarray(0, 300)), Error, "truncated");
