@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Duplex, messageOf, PodwireError, withDeadline } from "../bytes/mod.ts";
+import { type Duplex, messageOf, pause, PodwireError, withDeadline } from "../bytes/mod.ts";
 import { connectTcp } from "../dial/mod.ts";
 import { SocketDuplex } from "./socket.ts";
 
@@ -16,45 +16,79 @@ export class LocalPortError extends PodwireError {
 /** How long a connection to the own machine may take, in milliseconds; it takes none unless somebody's backlog is full. */
 const CONNECT_TIMEOUT = 10_000;
 
+/** Connections to a port that were never answered. */
+interface Waiting {
+  /** Dials under way. */
+  dialing: number;
+  /** Connections that each came alone, and are open without an answer. */
+  count: number;
+  /** Whether one is held back just now. */
+  held: boolean;
+  /** When one that had been held back was let through, as `performance.now()`. */
+  letThrough?: number;
+}
+
 /**
- * Connections that were never answered, to notice a port-forward that leads to itself: where its client listens on the very port of this
- * machine that it forwards to, and nobody else does, each connection makes the next one, without an end. They come one by one, none of
- * them is closed, and not one byte comes back.
+ * Notices a port-forward that leads to itself: where its client listens on the very port of this machine that it forwards to, and nobody
+ * else does, each connection makes the next one, without an end. They come one by one, none of them is closed, and not one byte comes
+ * back; and if one is held back for a while, no other comes until it is let through, and then at once.
  */
 export class Unanswered {
-  /** By port: dials under way, and connections that each came alone and are open without an answer. */
-  readonly #ports = new Map<number, { dialing: number; waiting: number }>();
+  readonly #ports = new Map<number, Waiting>();
 
   /**
    * Makes a connection by `dial`, whose result calls `settled` at its first answer or its end.
    *
-   * @throws {LocalPortError} If there are too many that wait for an answer.
+   * @throws {LocalPortError} If it leads back here.
+   * @throws The signal's reason, if it aborts while the connection is held back.
    */
-  async watch<T>(port: number, dial: (settled: () => void) => Promise<T>): Promise<T> {
-    const counts = this.#ports.get(port) ?? { dialing: 0, waiting: 0 };
-    this.#ports.set(port, counts);
-    if (counts.waiting >= MAX_UNANSWERED) throw new LocalPortError(leadsToItself(port));
+  async watch<T>(port: number, signal: AbortSignal, dial: (settled: () => void) => Promise<T>): Promise<T> {
+    const waiting = this.#waiting(port);
+    const suspect = waiting.count >= MAX_UNANSWERED;
+    if (suspect) {
+      waiting.held = true;
+      await pause(HOLD, signal);
+      signal.throwIfAborted();
+      waiting.held = false;
+    }
     // Many at once are somebody's wish, and not each other's doing.
-    let counted = counts.dialing === 0;
+    let counted = waiting.dialing === 0;
     const settled = () => {
-      if (counted) counts.waiting--;
+      if (counted) waiting.count--;
       counted = false;
     };
-    if (counted) counts.waiting++;
-    counts.dialing++;
+    if (counted) waiting.count++;
+    waiting.dialing++;
     try {
       return await dial(settled);
     } catch (error) {
       settled();
       throw error;
     } finally {
-      counts.dialing--;
+      waiting.dialing--;
+      if (suspect) waiting.letThrough = performance.now();
     }
+  }
+
+  /** What waits on a port; counted anew where it has turned out to lead elsewhere. */
+  #waiting(port: number): Waiting {
+    const waiting = this.#ports.get(port);
+    if (waiting && !waiting.held) {
+      if (waiting.letThrough === undefined) return waiting;
+      if (performance.now() - waiting.letThrough < AT_ONCE) throw new LocalPortError(leadsToItself(port));
+    }
+    const fresh = { dialing: 0, count: 0, held: false };
+    this.#ports.set(port, fresh);
+    return fresh;
   }
 }
 
-/** So many connections that came one by one and were never answered are taken for one that leads to itself. */
+/** So many connections that came one by one and were never answered may be one that leads to itself. */
 const MAX_UNANSWERED = 128;
+
+/** How long the next one is held back then, in milliseconds, and how soon after it another one would come. */
+const HOLD = 1_000;
+const AT_ONCE = 500;
 
 function leadsToItself(port: number): string {
   return `failed to connect to localhost:${port}, where ${MAX_UNANSWERED} connections wait that were never answered: ` +
@@ -73,7 +107,7 @@ export async function connectToPort(
   signal: AbortSignal,
   unanswered: Unanswered = new Unanswered(),
 ): Promise<Duplex> {
-  return await unanswered.watch(port, (settled) => dialPort(port, signal, settled));
+  return await unanswered.watch(port, signal, (settled) => dialPort(port, signal, settled));
 }
 
 async function dialPort(port: number, signal: AbortSignal, settled: () => void): Promise<Duplex> {
