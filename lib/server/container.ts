@@ -333,14 +333,14 @@ class Run {
       ...(cwd !== undefined && { cwd }),
       leavesRest: true,
     });
-    const { stdin, stdout, stderr, exitCode } = guest;
+    const { stdin, stdout, stderr, outcome } = guest;
     this.#guests.add(guest);
     if (this.#ended) this.#killGuests(); // While it was starting.
     return {
       ...(stdin && { stdin }),
       ...(stdout && { stdout }),
       ...(stderr && { stderr }),
-      exitCode,
+      exitCode: outcome,
       resize: (size) => guest.resize(size),
       end: async () => {
         await guest.end();

@@ -4,8 +4,8 @@
  * @module
  */
 import { MAX_DELAY, PodwireError, readEnvironment, systemText } from "../bytes/mod.ts";
-import type { TerminalSize } from "../channels/mod.ts";
-import type { CommandInput, ServedCommand } from "./remote_command.ts";
+import { internalErrorStatus, type TerminalSize } from "../channels/mod.ts";
+import { type CommandInput, type ServedCommand, type StatusText, statusText } from "./remote_command.ts";
 import { Silence } from "./silence.ts";
 import { SessionRest, signalGroup } from "./strays.ts";
 import { Terminal } from "./terminal.ts";
@@ -45,8 +45,11 @@ export class HostProcess implements ServedCommand {
   readonly stdout?: AsyncIterable<Uint8Array>;
   readonly stderr?: AsyncIterable<Uint8Array>;
   readonly exitCode: Promise<number>;
+  /** The same for a client who is to hear, once all its outputs have been read, that they are not whole. */
+  readonly outcome: Promise<number | StatusText>;
   /** The process's id, and its group's and its session's. */
   readonly pid: number;
+  readonly #child: Deno.ChildProcess;
   readonly #terminal: Terminal | undefined;
   readonly #pipes: Array<PipeInput | PipeOutput> = [];
   #leavesRest: boolean;
@@ -72,6 +75,7 @@ export class HostProcess implements ServedCommand {
 
   private constructor(child: Deno.ChildProcess, terminal: Terminal | undefined, options: ProcessOptions) {
     this.pid = child.pid;
+    this.#child = child;
     this.#terminal = terminal;
     this.#leavesRest = options.leavesRest && !terminal;
     // After a signal, Deno's `code` is 128 plus its number, as a container runtime has it.
@@ -80,6 +84,7 @@ export class HostProcess implements ServedCommand {
       if (!this.#leavesRest) this.#rest.kill();
       return code;
     });
+    this.outcome = this.exitCode;
     if (terminal) {
       // Whoever holds the keyboard cannot end the input for good: Ctrl-D is for the command to read.
       if (options.stdin) this.stdin = { write: (data) => terminal.write(data), close: () => Promise.resolve() };
@@ -87,11 +92,20 @@ export class HostProcess implements ServedCommand {
       return;
     }
     const patience = options.leavesRest ? REST_SILENCE : PIPE_SILENCE;
-    const read = (pipe: ReadableStream<Uint8Array>) => this.#add(new PipeOutput(pipe, this.exitCode, patience));
+    const outputs: PipeOutput[] = [];
+    const silence = new Silence(this.exitCode, patience, () => outputs.forEach((output) => output.cut()));
+    const read = (pipe: ReadableStream<Uint8Array>) => {
+      const output = this.#add(new PipeOutput(pipe, silence));
+      outputs.push(output);
+      return output;
+    };
     if (options.stdin) this.stdin = this.#add(new PipeInput(child.stdin));
-    const stdout = options.stdout ? read(child.stdout) : undefined;
-    if (stdout) this.stdout = stdout;
-    if (options.stderr) this.stderr = withNotice(read(child.stderr), stdout);
+    if (options.stdout) this.stdout = read(child.stdout);
+    const stderr = options.stderr ? read(child.stderr) : undefined;
+    const cut = Promise.all(outputs.map(({ ended }) => ended)).then((all) => all.includes(true));
+    // Who outlives what is killed with all its rest has left it for good: what he says is no part of its output.
+    if (stderr) this.stderr = options.leavesRest ? withNotice(stderr, cut, cutText(patience)) : stderr;
+    else if (options.leavesRest) this.outcome = outcome(this.exitCode, cut, cutText(patience));
   }
 
   resize(size: TerminalSize): void {
@@ -104,9 +118,9 @@ export class HostProcess implements ServedCommand {
    */
   async end(grace: number = END_GRACE): Promise<void> {
     if (!this.#rest) {
-      if (this.#terminal) signalGroup(this.pid, "SIGHUP"); // A shell that talks to somebody ignores SIGTERM.
-      signalGroup(this.pid, "SIGTERM");
-      signalGroup(this.pid, "SIGCONT"); // A stopped process hears nothing before.
+      if (this.#terminal) this.#signal("SIGHUP"); // A shell that talks to somebody ignores SIGTERM.
+      this.#signal("SIGTERM");
+      this.#signal("SIGCONT"); // A stopped process hears nothing before.
       const timer = setTimeout(() => this.kill(), Math.min(grace, MAX_DELAY));
       await this.exitCode;
       clearTimeout(timer);
@@ -118,13 +132,23 @@ export class HostProcess implements ServedCommand {
   kill(): void {
     this.#leavesRest = false;
     if (this.#rest) this.#rest.kill();
-    else signalGroup(this.pid, "SIGKILL");
+    else this.#signal("SIGKILL");
   }
 
   /** Lets go of its input and its outputs: what is still written there is lost. */
   close(): void {
     for (const pipe of this.#pipes) pipe.release();
     this.#terminal?.close();
+  }
+
+  /** Sends a signal to it and its process group; to itself alone where Deno permits no more. */
+  #signal(signal: Deno.Signal): void {
+    if (signalGroup(this.pid, signal)) return;
+    try {
+      this.#child.kill(signal);
+    } catch {
+      // It has ended, and that will show.
+    }
   }
 
   #add<T extends PipeInput | PipeOutput>(pipe: T): T {
@@ -213,24 +237,22 @@ class PipeOutput implements AsyncIterable<Uint8Array> {
   readonly ended: Promise<boolean>;
   readonly #end: (cut: boolean) => void;
   readonly #reader: ReadableStreamBYOBReader;
+  /** One for all outputs of the command. */
   readonly #silence: Silence;
 
-  constructor(pipe: ReadableStream<Uint8Array>, exit: Promise<unknown>, patience: number) {
+  constructor(pipe: ReadableStream<Uint8Array>, silence: Silence) {
     ({ promise: this.ended, resolve: this.#end } = Promise.withResolvers<boolean>());
     this.#reader = pipe.getReader({ mode: "byob" });
-    this.#silence = new Silence(exit, patience, () => {
-      this.#end(true);
-      this.release();
-    });
+    this.#silence = silence;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
     try {
       let buffer = new Uint8Array(MAX_READ);
       for (;;) {
-        this.#silence.waits();
+        this.#silence.waits(this);
         const { value, done } = await this.#reader.read(buffer);
-        this.#silence.hears();
+        this.#silence.hears(this);
         if (done || value === undefined) return;
         yield value;
         buffer = new Uint8Array(value.buffer, 0, value.buffer.byteLength);
@@ -240,22 +262,36 @@ class PipeOutput implements AsyncIterable<Uint8Array> {
     }
   }
 
+  /** Ends it behind those who still hold it open. */
+  cut(): void {
+    this.#end(true);
+    this.release();
+  }
+
   release(): void {
     this.#end(false);
-    this.#silence.hears();
+    this.#silence.ends(this);
     this.#reader.cancel().catch(() => {}); // It has broken already.
   }
 }
 
-/** A command's errors, with a line behind them if it or its output was cut off. */
-async function* withNotice(stderr: PipeOutput, stdout: PipeOutput | undefined): AsyncGenerator<Uint8Array> {
+/** A command's errors, with a line behind them if they or its output were cut off. */
+async function* withNotice(stderr: PipeOutput, cut: Promise<boolean>, text: string): AsyncGenerator<Uint8Array> {
   yield* stderr;
-  const cut = await Promise.all([stderr.ended, stdout?.ended]);
-  if (cut.includes(true)) yield new TextEncoder().encode(NOTICE);
+  if (await cut) yield new TextEncoder().encode(`podwire host: ${text}\n`);
 }
 
-const NOTICE = "podwire host: the command has ended, but something that it left running holds its output open: " +
-  "ended after 5 s of silence\n";
+/** The exit code, but no success where there are no errors to tell in that the output was cut off: 0 would say that it is whole. */
+async function outcome(exitCode: Promise<number>, cut: Promise<boolean>, text: string): Promise<number | StatusText> {
+  const code = await exitCode;
+  if (code !== 0 || !await cut) return code;
+  return statusText(internalErrorStatus(`error executing command in container: ${text}`));
+}
+
+function cutText(patience: number): string {
+  return "the command has ended, but something that it left running holds its output open: " +
+    `ended after ${patience / 1000} s of silence`;
+}
 
 /** Looks for the program as a container runtime does, for the runtime's own words if it is not there. */
 async function findProgram({ command, env, cwd }: ProcessOptions): Promise<void> {

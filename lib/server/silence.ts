@@ -4,12 +4,13 @@
  * @module
  */
 
-/** Notices that a command has ended and that nothing more is heard of those who hold its output open. */
+/** Notices that a command has ended and that nothing more is heard of those who hold its outputs open. */
 export class Silence {
   readonly #patience: number;
   readonly #onSilence: () => void;
+  /** The outputs that are open, with whether each is being read from now. */
+  readonly #outputs = new Map<object, boolean>();
   #exited = false;
-  #waiting = false;
   #timer: ReturnType<typeof setInterval> | undefined;
 
   /**
@@ -28,23 +29,29 @@ export class Silence {
     });
   }
 
-  /** The output is being read from: only that can be silent. */
-  waits(): void {
-    this.#waiting = true;
+  /** An output is being read from: only that can be silent. */
+  waits(output: object): void {
+    this.#outputs.set(output, true);
     this.#watch();
   }
 
-  /** Something came, or the end. */
-  hears(): void {
-    this.#waiting = false;
-    clearInterval(this.#timer);
+  /** Something came on it: whoever is heard there is not silent on the others either. */
+  hears(output: object): void {
+    this.#outputs.set(output, false);
+    this.#watch();
+  }
+
+  /** Nothing more comes on it, or nobody listens there any more. */
+  ends(output: object): void {
+    if (this.#outputs.delete(output)) this.#watch();
   }
 
   #watch(): void {
-    if (!this.#exited || !this.#waiting) return;
+    clearInterval(this.#timer);
+    // What waits in an output that its reader has not come back to may be a word of them.
+    if (!this.#exited || this.#outputs.size === 0 || [...this.#outputs.values()].includes(false)) return;
     let silence = 0;
     let last = performance.now();
-    clearInterval(this.#timer);
     this.#timer = setInterval(() => {
       const now = performance.now();
       // Who was too busy to be in time may not have heard what is there.

@@ -14,7 +14,7 @@ import { readEnvironment } from "../bytes/mod.ts";
 export class SessionRest {
   readonly #id: number;
   /** Who was there at the leader's end. */
-  readonly #members: ReadonlySet<string> | undefined;
+  readonly #members: ReadonlyMap<string, Process> | undefined;
   /** Without `/proc`: whether anybody was. */
   readonly #inGroup: boolean;
   #killed = false;
@@ -23,7 +23,8 @@ export class SessionRest {
   constructor(id: number) {
     this.#id = id;
     const all = listProcesses();
-    this.#members = all && new Set(all.filter(({ session }) => session === id).map(nameOf));
+    const members = all?.filter(({ session }) => session === id);
+    this.#members = members && new Map(members.map((process) => [nameOf(process), process]));
     // A signal that does nothing to those who run tells whether there is anybody.
     this.#inGroup = all === undefined && signalGroup(id, "SIGCONT");
   }
@@ -39,15 +40,20 @@ export class SessionRest {
       if (this.#inGroup) signalGroup(this.#id, "SIGKILL");
       return;
     }
-    if (this.#members.size === 0) return;
-    const members = () => listProcesses()?.filter(({ session }) => session === this.#id) ?? [];
-    if (members().some((process) => this.#members?.has(nameOf(process)))) killAll(members);
+    // To look at those who were there costs little; to look at all, once more per round, grows with the machine.
+    for (const [name, { pid }] of this.#members) {
+      const process = readProcess(pid);
+      if (process?.session !== this.#id || nameOf(process) !== name) continue;
+      killAll(() => listProcesses()?.filter(({ session }) => session === this.#id) ?? []);
+      return;
+    }
   }
 }
 
 /** Names a container in the environment of all that runs in it, by which they are found wherever they have gone. */
 export class Mark {
   readonly #id = crypto.randomUUID();
+  readonly #since = ticksNow();
 
   /** The variable to set. A host that runs in a container of another one leaves that one's mark in place. */
   get variable(): Readonly<Record<string, string>> {
@@ -59,9 +65,12 @@ export class Mark {
    * with, as some servers do, bears none.
    */
   kill(): void {
-    killAll(() =>
-      listProcesses()?.filter(({ pid }) => pid !== Deno.pid && readProc(pid, "environ").includes(this.#id)) ?? []
-    );
+    killAll(() => listProcesses()?.filter((process) => this.#isOn(process)) ?? []);
+  }
+
+  #isOn({ pid, startedAt }: Process): boolean {
+    if (pid === Deno.pid || Number(startedAt) < this.#since) return false; // Who was there before cannot have it.
+    return readProc(pid, "environ").includes(this.#id);
   }
 }
 
@@ -70,7 +79,7 @@ const VARIABLE = "PODWIRE_CONTAINER";
 /**
  * Sends a signal to a process group.
  *
- * @returns Whether anybody was in it.
+ * @returns Whether anybody was in it; not where Deno does not permit to ask.
  */
 export function signalGroup(id: number, signal: Deno.Signal): boolean {
   return send(-id, signal);
@@ -109,6 +118,8 @@ function send(id: number, signal: Deno.Signal): boolean {
     Deno.kill(id, signal);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
+    // Deno has --allow-run=LIST, not --allow-run: nobody is for us to end, and who is there cannot be known.
+    if (error instanceof Deno.errors.NotCapable) return false;
     if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
     // It has taken on other rights, as sudo does: not for us to end.
   }
@@ -124,13 +135,26 @@ function listProcesses(): Process[] | undefined {
     return undefined; // There is none, or Deno does not permit to look: it takes --allow-all.
   }
   if (names.length === 0) return undefined;
-  return names.flatMap((name) => {
-    const text = readProc(Number(name), "stat");
-    // The program's name is in brackets, and may have any characters.
-    const [state = "Z", , , session, ...more] = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    if (text === "" || state === "Z" || state === "X") return [];
-    return [{ pid: Number(name), session: Number(session), startedAt: more[15] ?? "" }];
-  });
+  return names.flatMap((name) => readProcess(Number(name)) ?? []);
+}
+
+/** A process, unless it has ended. */
+function readProcess(pid: number): Process | undefined {
+  const text = readProc(pid, "stat");
+  // The program's name is in brackets, and may have any characters.
+  const [state = "Z", , , session, ...more] = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  if (text === "" || state === "Z" || state === "X") return undefined;
+  return { pid, session: Number(session), startedAt: more[15] ?? "" };
+}
+
+/** The time as {@linkcode Process.startedAt} has it, never late: on all that Deno is built for a tick is 10 ms, as is the last digit there. */
+function ticksNow(): number {
+  try {
+    const [seconds = ""] = Deno.readTextFileSync("/proc/uptime").split(" ");
+    return Math.floor(parseFloat(seconds) * 100) - 1;
+  } catch {
+    return 0; // Not known: all are looked at.
+  }
 }
 
 function readProc(pid: number, file: "stat" | "environ"): string {

@@ -58,17 +58,17 @@ export class Terminal {
   async *output(exit: Promise<unknown>): AsyncGenerator<Uint8Array> {
     const silence = new Silence(exit, HANG_UP_SILENCE, () => this.close());
     try {
-      silence.waits();
+      silence.waits(this);
       for await (const chunk of this.#stream) {
-        silence.hears();
+        silence.hears(this);
         yield chunk;
-        silence.waits();
+        silence.waits(this);
       }
     } catch (error) {
       // EIO: the last process closed it. Aborted: we did.
       if (!(error instanceof Error && "code" in error && ENDS.has(String(error.code)))) throw error;
     } finally {
-      silence.hears();
+      silence.ends(this);
     }
   }
 

@@ -192,6 +192,21 @@ Deno.test("a session ends with its command, whatever that left in the background
   await until("its processes have ended", () => !isAlive(child));
 });
 
+Deno.test("what is cut off is no success where no stderr is asked for", async () => {
+  await using host = await startHost();
+  const statuses = await Promise.all([0, 3].map(async (code) => {
+    using client = await RawClient.exec(host, ["sh", "-c", `sleep 600 & exit ${code}`], "stdout=true");
+    return JSON.parse((await client.finish()).channels[3]!);
+  }));
+  const [{ status, reason, message }, failed] = statuses;
+  assertEquals([status, reason], ["Failure", "InternalError"]);
+  assertMatch(
+    message,
+    /^Internal error occurred: error executing command in container: .* holds its output open: ended after 5 s of silence$/,
+  );
+  assertEquals(failed.details.causes, [{ reason: "ExitCode", message: "3" }]);
+});
+
 Deno.test("fragments are joined and Pings between them answered", async () => {
   await using host = await startHost();
   using client = await RawClient.exec(host, ["cat"], "stdin=true&stdout=true");

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type HostServer, serveHost } from "../../lib/server/mod.ts";
 import { HostProcess } from "../../lib/server/process.ts";
-import { SessionRest } from "../../lib/server/strays.ts";
+import { Mark, SessionRest } from "../../lib/server/strays.ts";
 import { until, within } from "../support/until.ts";
 import { isAlive } from "./processes.ts";
 import { RawClient } from "./raw_client.ts";
@@ -142,6 +142,69 @@ Deno.test("what a command's children write after a while arrives", async () => {
   assertEquals((await client.finish()).channels, { 1: "early\nlate\n", 3: SUCCESS });
 });
 
+/** Runs a command that goes on when `script`, in a session of its own, has begun; gives its outputs and `script`'s process id. */
+async function runWithDaemon(script: string): Promise<{ pid: number; stdout: string; stderr: string }> {
+  const process = await HostProcess.start({
+    command: ["sh", "-c", `setsid sh -c "$0" & read _`, `echo $$; ${script}`],
+    tty: false,
+    stdin: true,
+    stdout: true,
+    stderr: true,
+    leavesRest: false,
+  });
+  const texts = { stdout: "", stderr: "" };
+  try {
+    const read = async (name: "stdout" | "stderr") => {
+      for await (const data of process[name]!) {
+        if (name === "stdout" && texts.stdout === "") await process.stdin!.write(new TextEncoder().encode("\n"));
+        texts[name] += new TextDecoder().decode(data);
+      }
+    };
+    await within("its outputs end", Promise.all([read("stdout"), read("stderr")]));
+  } finally {
+    await process.end();
+    process.close();
+  }
+  const [pid = ""] = texts.stdout.split("\n", 1);
+  return { ...texts, pid: Number(pid), stdout: texts.stdout.slice(pid.length + 1) };
+}
+
+Deno.test("an output is not cut off while somebody is heard on the other one", async () => {
+  const { stdout, stderr } = await runWithDaemon("for i in 1 2 3 4 5; do sleep 0.4; echo $i >&2; done; echo result");
+  assertEquals([stdout, stderr], ["result\n", "1\n2\n3\n4\n5\n"]);
+});
+
+Deno.test("who holds on to the outputs of a main process adds nothing to its log", async () => {
+  const { pid, stdout, stderr } = await runWithDaemon("exec sleep 600");
+  try {
+    assertEquals([stdout, stderr], ["", ""]);
+  } finally {
+    Deno.kill(pid, "SIGKILL"); // It has a session of its own, and no container whose end would be its own.
+  }
+  await until("it ends", () => !isAlive(pid));
+});
+
+Deno.test({
+  name: "HostProcess ends a command though Deno permits no signals",
+  permissions: { read: true, run: ["/bin/sh"] },
+  async fn() {
+    const options = { tty: false, stdin: true, stdout: false, stderr: false, leavesRest: true };
+    for (const script of ["read _", "trap '' TERM; read _"]) {
+      const process = await HostProcess.start({ ...options, command: ["/bin/sh", "-c", script] });
+      try {
+        await within("it ends", process.end(100));
+        assert([143, 137].includes(await process.exitCode));
+      } finally {
+        process.close();
+      }
+    }
+    const process = await HostProcess.start({ ...options, command: ["/bin/sh", "-c", "exit 3"] });
+    assertEquals(await process.exitCode, 3);
+    await process.end();
+    process.close();
+  },
+});
+
 Deno.test("HostProcess signals nobody once its process and all it left have ended", async () => {
   const process = await HostProcess.start({
     command: ["true"],
@@ -186,6 +249,64 @@ Deno.test("SessionRest leaves a session alone that got the id later", async () =
       await child.status;
     }
   });
+});
+
+/** How often `action` looks at all processes, and whose environments it reads. */
+function lookups(action: () => void): { rounds: number; environments: readonly string[] } {
+  const { readDirSync, readTextFileSync } = Deno;
+  let rounds = 0;
+  const environments: string[] = [];
+  try {
+    Deno.readDirSync = (path) => {
+      rounds++;
+      return readDirSync(path);
+    };
+    Deno.readTextFileSync = (path) => {
+      const text = readTextFileSync(path);
+      if (String(path).endsWith("/environ")) environments.push(String(path));
+      return text;
+    };
+    action();
+  } finally {
+    Object.assign(Deno, { readDirSync, readTextFileSync });
+  }
+  return { rounds, environments };
+}
+
+Deno.test("SessionRest looks at all processes again only if somebody is left", async () => {
+  const child = new Deno.Command("sleep", { args: ["600"], detached: true, stdin: "null" }).spawn();
+  let rest: SessionRest;
+  try {
+    rest = new SessionRest(child.pid);
+  } finally {
+    child.kill("SIGKILL");
+    await child.status;
+  }
+  assertEquals(lookups(() => rest.kill()).rounds, 0);
+  const none = new SessionRest(child.pid);
+  assertEquals(lookups(() => none.kill()).rounds, 0);
+});
+
+Deno.test("Mark reads no environment of who was there before", async () => {
+  const old = new Deno.Command("sleep", { args: ["600"], stdin: "null" }).spawn();
+  try {
+    const stat = Deno.readTextFileSync(`/proc/${old.pid}/stat`);
+    const startedAt = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]);
+    const now = () => parseFloat(Deno.readTextFileSync("/proc/uptime")) * 100;
+    await until("the clock goes on", () => now() > startedAt + 3);
+    const mark = new Mark();
+    const marked = new Deno.Command("sleep", { args: ["600"], env: { ...mark.variable }, stdin: "null" }).spawn();
+    const timer = setTimeout(() => marked.kill("SIGTERM"), 5_000); // So that nothing stays if the mark fails.
+    const { environments } = lookups(() => mark.kill());
+    const { signal } = await marked.status;
+    clearTimeout(timer);
+    assertEquals(signal, "SIGKILL");
+    assert(environments.includes(`/proc/${marked.pid}/environ`));
+    assert(!environments.includes(`/proc/${old.pid}/environ`));
+  } finally {
+    old.kill("SIGKILL");
+    await old.status;
+  }
 });
 
 Deno.test("SessionRest kills what is there, once", async () => {
