@@ -16,7 +16,7 @@ export { MAX_DELAY } from "./max_delay.ts";
 export { oneOf } from "./one_of.ts";
 export { orAbort } from "./or_abort.ts";
 export { pause } from "./pause.ts";
-export { ByteQueue, type ByteQueueOptions } from "./queue.ts";
+export { ByteQueue, type ByteQueueOptions, DEFAULT_CAPACITY } from "./queue.ts";
 export { duplexPair } from "./pair.ts";
 export { tell } from "./tell.ts";
 export { streamOf } from "./stream_of.ts";

@@ -215,8 +215,8 @@ export class ByteQueue {
   }
 }
 
-/** Room for eight of Kubernetes' largest messages, in bytes. */
-const DEFAULT_CAPACITY = 256 * 1024;
+/** What a queue holds by default, in bytes: eight of Kubernetes' largest messages. */
+export const DEFAULT_CAPACITY = 256 * 1024;
 
 /** What a ring begins with, in bytes. */
 const MIN_RING = 4 * 1024;

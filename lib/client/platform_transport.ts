@@ -5,11 +5,12 @@
  */
 import { checkDuration, messageOf, PodwireError, withDeadline } from "../bytes/mod.ts";
 import { BEARER_PROTOCOL } from "../channels/mod.ts";
-import { bareHost, DialError, formatAddress, HttpBreakError } from "../dial/mod.ts";
+import { DialError, formatAddress, HttpBreakError } from "../dial/mod.ts";
 import { type MessageSocket, openPlatformWebSocket } from "../websocket/mod.ts";
 import { UpgradeError } from "./errors.ts";
 import {
   type ApiRequest,
+  endpointOf,
   type SpdyRequest,
   type SpdyUpgrade,
   splitTarget,
@@ -115,11 +116,7 @@ export class PlatformTransport implements Transport {
   }
 
   #unreachable(cause: unknown): DialError {
-    const { protocol, port } = this.#server;
-    const address = formatAddress({
-      hostname: bareHost(this.#server),
-      port: Number(port) || (protocol === "https:" ? 443 : 80),
-    });
+    const address = formatAddress(endpointOf(this.#server));
     const message =
       `cannot reach ${address}: ${messageOf(cause)}; a browser does not tell why: is the server running, ` +
       "is its certificate trusted, and does it let this page's origin in?";

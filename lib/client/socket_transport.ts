@@ -6,7 +6,6 @@
 import { readEnvironment } from "../bytes/mod.ts";
 import { PING, PROTOCOL_HEADER } from "../channels/mod.ts";
 import {
-  bareHost,
   type ClientCertificate,
   createDialer,
   type Dialer,
@@ -23,6 +22,7 @@ import { ClientHandshake, type MessageSocket, WebSocketConnection, WebSocketHand
 import { type Refusal, UpgradeError } from "./errors.ts";
 import {
   type ApiRequest,
+  endpointOf,
   isLongRunning,
   type SpdyRequest,
   type SpdyUpgrade,
@@ -65,12 +65,7 @@ export class SocketTransport implements Transport {
     this.#server = server;
     this.#dialer = dialer;
     this.#options = options;
-    const tls = server.protocol === "https:";
-    this.#endpoint = {
-      hostname: bareHost(server),
-      port: Number(server.port) || (tls ? 443 : 80),
-      tls,
-    };
+    this.#endpoint = endpointOf(server);
   }
 
   /** A transport that goes the way that `access` describes. */
@@ -264,9 +259,9 @@ export class SocketTransport implements Transport {
     return answer;
   }
 
-  #dropIdle(certificate: ClientCertificate | undefined): void {
+  #dropIdle(certificate: ClientCertificate): void {
     for (const [connection, use] of this.#connections) {
-      if (connection.reusable && use.certificate?.cert === certificate?.cert) this.#drop(connection);
+      if (connection.reusable && use.certificate?.cert === certificate.cert) this.#drop(connection);
     }
   }
 

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Duplex } from "../bytes/mod.ts";
+import { bareHost, type Endpoint } from "../dial/mod.ts";
 import type { MessageSocket } from "../websocket/mod.ts";
 
 /** A plain request to the API server. */
@@ -98,4 +99,10 @@ export function isLongRunning(path: string): boolean {
   const [pathname, query] = splitTarget(path);
   const watch = new URLSearchParams(query).get("watch");
   return watch !== null && !/^(false|0)$/i.test(watch) || /\/(pods\/[^/]+\/log$|proxy(\/|$))/.test(pathname);
+}
+
+/** Where the server at a URL is. */
+export function endpointOf(server: URL): Endpoint {
+  const tls = server.protocol === "https:";
+  return { hostname: bareHost(server), port: Number(server.port) || (tls ? 443 : 80), tls };
 }

@@ -9,7 +9,7 @@
 import type { Server, Socket } from "node:net";
 import { PodwireError } from "../bytes/mod.ts";
 import { NodeDuplex } from "./node_stream.ts";
-import { bindWithMode, removeStaleSocket } from "./socket_file.ts";
+import { bindWithMode, removeSocket, removeStaleSocket } from "./socket_file.ts";
 import { codeOf, formatAddress, reasonOf, type SocketAddress } from "./sockets.ts";
 
 /** Nobody can listen there. */
@@ -86,7 +86,7 @@ export async function listen(
     close: async () => {
       // Its connections live on: nobody waits for them here.
       server.close();
-      if ("path" in address) await (await import("node:fs/promises")).rm(address.path, { force: true });
+      if ("path" in address) await removeSocket(address.path);
     },
   };
 }

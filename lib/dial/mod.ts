@@ -23,6 +23,6 @@ export { inRange, type IpRange, isIpv4, parseCidr, parseIp } from "./ip.ts";
 export { cannotListen, freePath, listen, ListenError, type Listening } from "./listen.ts";
 export type { NodeDuplex } from "./node_stream.ts";
 export { bareHost, type GetEnv, proxyFor } from "./proxy.ts";
-export { bindWithMode, removeStaleSocket } from "./socket_file.ts";
+export { bindWithMode, removeSocket, removeStaleSocket } from "./socket_file.ts";
 export { connectTcp, formatAddress, type SocketAddress } from "./sockets.ts";
 export { acceptTls, type AcceptTlsOptions } from "./tls_accept.ts";

@@ -57,6 +57,12 @@ export async function removeStaleSocket(path: string): Promise<Obstacle | undefi
   return { code: "EADDRINUSE", why: "somebody listens there already" };
 }
 
+/** Removes the file of a socket that was closed here; it may have gone with it. */
+export async function removeSocket(path: string): Promise<void> {
+  const { rm } = await import("node:fs/promises");
+  await rm(path, { force: true });
+}
+
 /**
  * Makes a socket's file with a certain mode from its first moment on.
  *

@@ -99,10 +99,8 @@ class FilteredConnection {
       return await this.#say(NOT_ALLOWED, method, keepAlive);
     }
     let response: HttpResponse;
-    let begun: BegunAnswer;
     try {
       response = await this.#ask(request);
-      begun = beginAnswer(request, response);
     } catch (error) {
       if (this.#filter.signal.aborted) throw error;
       const reason = error instanceof RelayError && error.reason !== "listen" ? error.reason : "bad_answer";
@@ -110,7 +108,7 @@ class FilteredConnection {
       this.#target?.close(); // Nobody reads what else it says.
       return await this.#say(reason === "connect_timeout" ? LATE_TARGET : BAD_TARGET, method, keepAlive);
     }
-    return await this.#pass(response, begun);
+    return await this.#pass(request, response);
   }
 
   /** Drops the connection to the target. */
@@ -136,9 +134,21 @@ class FilteredConnection {
     return await this.#target.request(request, options);
   }
 
-  async #pass({ body }: HttpResponse, { head, chunked, keepAlive }: BegunAnswer): Promise<boolean> {
+  async #pass(request: CheckedRequest, { status, statusText, lines, body }: HttpResponse): Promise<boolean> {
     const { back } = this.#filter;
-    let pending = head;
+    const bodiless = request.method === "HEAD" || status === 204 || status === 304;
+    const headers = endToEnd(lines).filter(([name]) => !/^content-length$/i.test(name));
+    const length = lines.find(([name]) => /^content-length$/i.test(name))?.[1];
+    const chunkedByTarget = lines.some(([name]) => /^transfer-encoding$/i.test(name));
+    const sized = length !== undefined && !chunkedByTarget;
+    const chunked = !sized && !bodiless && request.modern;
+    const keepAlive = request.keepAlive && (sized || chunked || bodiless);
+    let pending = encodeResponseHead(status, statusText, [
+      ...headers,
+      ...(sized ? [["Content-Length", length] as const] : []),
+      ...(chunked ? [["Transfer-Encoding", "chunked"] as const] : []),
+      ...(keepAlive ? [] : [["Connection", "close"] as const]),
+    ]);
     try {
       for await (const piece of body) {
         // The head goes out with the first piece: two small writes in a row can cost 40 ms over TLS.
@@ -171,36 +181,6 @@ class FilteredConnection {
       throw new RelayError(`the client took nothing of its answer within ${write} ms`, "idle");
     });
   }
-}
-
-/** How the client's answer begins. */
-interface BegunAnswer {
-  readonly head: Uint8Array;
-  /** Whether the body goes out in chunks. */
-  readonly chunked: boolean;
-  readonly keepAlive: boolean;
-}
-
-/**
- * The beginning of the answer to `request` that passes the target's `response` on.
- *
- * @throws {TypeError} If the target's has characters that no head may have.
- */
-function beginAnswer(request: CheckedRequest, { status, statusText, lines }: HttpResponse): BegunAnswer {
-  const bodiless = request.method === "HEAD" || status === 204 || status === 304;
-  const headers = endToEnd(lines).filter(([name]) => !/^content-length$/i.test(name));
-  const length = lines.find(([name]) => /^content-length$/i.test(name))?.[1];
-  const chunkedByTarget = lines.some(([name]) => /^transfer-encoding$/i.test(name));
-  const sized = length !== undefined && !chunkedByTarget;
-  const chunked = !sized && !bodiless && request.modern;
-  const keepAlive = request.keepAlive && (sized || chunked || bodiless);
-  const head = encodeResponseHead(status, statusText, [
-    ...headers,
-    ...(sized ? [["Content-Length", length] as const] : []),
-    ...(chunked ? [["Transfer-Encoding", "chunked"] as const] : []),
-    ...(keepAlive ? [] : [["Connection", "close"] as const]),
-  ]);
-  return { head, chunked, keepAlive };
 }
 
 const FORBIDDEN: OwnAnswer = { status: [403, "Forbidden"], text: "this path is not allowed by the relay\n" };

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { systemText } from "../bytes/mod.ts";
-import { bindWithMode, cannotListen, formatAddress, freePath, ListenError } from "../dial/mod.ts";
+import { pause, systemText } from "../bytes/mod.ts";
+import { bindWithMode, cannotListen, formatAddress, freePath, ListenError, removeSocket } from "../dial/mod.ts";
 import { SocketDuplex } from "./socket.ts";
 
 /** Where to listen. */
@@ -101,7 +101,7 @@ export class SocketListener {
         if (this.#closed) return;
         if (error instanceof Deno.errors.ConnectionAborted || error instanceof Deno.errors.ConnectionReset) continue;
         if (["EMFILE", "ENFILE"].includes((error as { code?: string }).code ?? "")) {
-          await new Promise((resolve) => setTimeout(resolve, EXHAUSTED_PAUSE)); // Others' ends make room.
+          await pause(EXHAUSTED_PAUSE); // Others' ends make room.
           continue;
         }
         const what = `cannot accept connections on ${formatAddress(this.address)} any more: ${systemText(error)}`;
@@ -118,9 +118,7 @@ export class SocketListener {
     this.#closed = true;
     this.#listener.close();
     this.#wake?.();
-    if (this.address.transport === "unix") {
-      await (await import("node:fs/promises")).rm(this.address.path, { force: true });
-    }
+    if (this.address.transport === "unix") await removeSocket(this.address.path);
   }
 }
 

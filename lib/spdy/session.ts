@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Duplex, Heartbeat, type PingOptions, within } from "../bytes/mod.ts";
+import { DEFAULT_CAPACITY, type Duplex, Heartbeat, type PingOptions, within } from "../bytes/mod.ts";
 import { type Frame, FrameDecoder } from "./decoder.ts";
 import { SpdyProtocolError, SpdySessionError, StreamResetError, StreamTimeoutError } from "./errors.ts";
 import {
@@ -324,7 +324,7 @@ export class SpdySession {
     if (!onStream || this.#streams.size >= MAX_STREAMS || held > MAX_HEADERS_HELD) {
       return this.#wire.reset(streamId, ResetStatus.REFUSED_STREAM);
     }
-    const capacity = Math.floor(Math.min(MAX_QUEUE, MAX_QUEUED / (this.#streams.size + 1)));
+    const capacity = Math.floor(Math.min(DEFAULT_CAPACITY, MAX_QUEUED / (this.#streams.size + 1)));
     const stream = new Stream(streamId, headers, this.#wire, unidirectional, { capacity });
     this.#streams.set(streamId, stream);
     this.#headersHeld = held;
@@ -462,10 +462,7 @@ const MAX_STREAMS = 16_384;
 /** So much may their headers be together, in characters: a block that says that much may be a thousandth of it on the wire. */
 const MAX_HEADERS_HELD = 16 << 20;
 
-/** What a stream of the peer's queues for its reader, in bytes, unless it is one of very many. */
-const MAX_QUEUE = 256 * 1024;
-
-/** What a new stream of the peer's gets an equal share of then, in bytes. */
+/** What the streams of the peer queue for their readers: a new one gets an equal share of so many bytes, if that is less than usual. */
 const MAX_QUEUED = 64 << 20;
 
 function sizeOf(headers: SpdyHeaders): number {

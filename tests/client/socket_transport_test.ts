@@ -43,17 +43,20 @@ async function get(transport: SocketTransport, path = "/", method = "GET"): Prom
   return await (await transport.request({ method, path, headers: [] })).text();
 }
 
+/** A connection to a server that answers whatever it reads with {@linkcode OK}. */
+function okServer(): Duplex {
+  const [client, server] = duplexPair();
+  void (async () => {
+    const buffer = new Uint8Array(1024);
+    while (await server.read(buffer) !== null) await server.write(new TextEncoder().encode(OK));
+    server.close();
+  })();
+  return client;
+}
+
 Deno.test("SocketTransport.request() never gives a connection to two requests, however close they come", async () => {
   for (let delay = 0; delay < 40; delay++) {
-    const transport = new SocketTransport(new URL("http://x/"), () => {
-      const [client, server] = duplexPair();
-      void (async () => {
-        const buffer = new Uint8Array(1024);
-        while (await server.read(buffer) !== null) await server.write(new TextEncoder().encode(OK));
-        server.close();
-      })();
-      return Promise.resolve(client);
-    });
+    const transport = new SocketTransport(new URL("http://x/"), () => Promise.resolve(okServer()));
     const first = get(transport);
     for (let i = 0; i < delay; i++) await Promise.resolve();
     assertEquals(await Promise.all([first, get(transport)]), ["ok", "ok"], `${delay} microtasks apart`);
@@ -164,13 +167,7 @@ Deno.test("SocketTransport does not trust a connection for long whose end nobody
   // A dialer of somebody else's, whose duplex cannot be read while it is idle.
   const dial = () => {
     connections++;
-    const [client, server] = duplexPair();
-    void (async () => {
-      const buffer = new Uint8Array(1024);
-      while (await server.read(buffer) !== null) await server.write(new TextEncoder().encode(OK));
-      server.close();
-    })();
-    return Promise.resolve(client);
+    return Promise.resolve(okServer());
   };
   const transport = new SocketTransport(new URL("http://x/"), dial);
   try {

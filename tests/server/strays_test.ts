@@ -45,21 +45,17 @@ Deno.test("exit ends a terminal's session and the jobs that hold the terminal op
 });
 
 Deno.test("exit ends a terminal's session though somebody with a session of its own holds the terminal open", async () => {
-  const host = await startHost();
-  try {
-    using client = await RawClient.exec(host, ["sh"], TTY);
-    await client.send(0, `setsid sh -c 'trap "" HUP; echo daemon $$; exec sleep 600' & :\n`);
-    const daemon = await told(client, "daemon");
-    await client.send(0, "echo la''st; exit\n");
-    const { channels } = await within("the session ends", client.finish());
-    assertEquals(channels[3], SUCCESS);
-    assertMatch(channels[1]!, /^last\r\n/m);
-    assert(isAlive(daemon));
-    await host.close();
-    await until("the daemon ends", () => !isAlive(daemon)); // It has been killed, and dies as soon as a processor is free.
-  } finally {
-    await host.close();
-  }
+  await using host = await startHost();
+  using client = await RawClient.exec(host, ["sh"], TTY);
+  await client.send(0, `setsid sh -c 'trap "" HUP; echo daemon $$; exec sleep 600' & :\n`);
+  const daemon = await told(client, "daemon");
+  await client.send(0, "echo la''st; exit\n");
+  const { channels } = await within("the session ends", client.finish());
+  assertEquals(channels[3], SUCCESS);
+  assertMatch(channels[1]!, /^last\r\n/m);
+  assert(isAlive(daemon));
+  await host.close();
+  await until("the daemon ends", () => !isAlive(daemon)); // It has been killed, and dies as soon as a processor is free.
 });
 
 Deno.test("jobs with process groups of their own end when the client goes, with and without a terminal", async () => {
@@ -74,22 +70,18 @@ Deno.test("jobs with process groups of their own end when the client goes, with 
 });
 
 Deno.test("a daemon of a command lives as long as the container, and no longer", async () => {
-  const host = await startHost();
-  try {
-    using client = await RawClient.exec(
-      host,
-      ["sh", "-c", "setsid sh -c 'echo daemon $$; exec sleep 600 >/dev/null 2>&1 <&1' & read _"],
-      "stdin=true&stdout=true",
-    );
-    const daemon = await told(client, "daemon");
-    await client.send(0, "\n");
-    assertEquals((await client.finish()).channels[3], SUCCESS);
-    assert(isAlive(daemon));
-    await host.close();
-    await until("the daemon ends", () => !isAlive(daemon)); // It has been killed, and dies as soon as a processor is free.
-  } finally {
-    await host.close();
-  }
+  await using host = await startHost();
+  using client = await RawClient.exec(
+    host,
+    ["sh", "-c", "setsid sh -c 'echo daemon $$; exec sleep 600 >/dev/null 2>&1 <&1' & read _"],
+    "stdin=true&stdout=true",
+  );
+  const daemon = await told(client, "daemon");
+  await client.send(0, "\n");
+  assertEquals((await client.finish()).channels[3], SUCCESS);
+  assert(isAlive(daemon));
+  await host.close();
+  await until("the daemon ends", () => !isAlive(daemon)); // It has been killed, and dies as soon as a processor is free.
 });
 
 Deno.test("the host's end leaves nothing of a container, whatever groups and sessions there are", async () => {
@@ -114,25 +106,21 @@ Deno.test("a container that starts again leaves no children of its last run, tho
 });
 
 Deno.test("commands end with the container that they run in, with 137 as on a cluster", async () => {
-  const host = await startHost();
-  try {
-    const clients = await Promise.all(["stdout=true", TTY].map(async (flags) => {
-      const client = await RawClient.exec(host, ["sh", "-c", "echo pid $$; sleep 600; echo not this"], flags);
-      return { client, pid: await told(client, "pid") };
-    }));
-    const response = await fetch(`${host.url.href.replace(/\/$/, "")}/api/v1/namespaces/default/pods/web`, {
-      method: "DELETE",
-    });
-    await response.body?.cancel();
-    for (const { client, pid } of clients) {
-      using _ = client;
-      const { channels, order } = await within("the session ends", client.finish());
-      assertMatch(channels[3]!, /"reason":"ExitCode","message":"137"/);
-      assertEquals([channels[1]!.trim(), order], [`pid ${pid}`, ["data", "status", "close"]]);
-      assert(!isAlive(pid));
-    }
-  } finally {
-    await host.close();
+  await using host = await startHost();
+  const clients = await Promise.all(["stdout=true", TTY].map(async (flags) => {
+    const client = await RawClient.exec(host, ["sh", "-c", "echo pid $$; sleep 600; echo not this"], flags);
+    return { client, pid: await told(client, "pid") };
+  }));
+  const response = await fetch(`${host.url.href.replace(/\/$/, "")}/api/v1/namespaces/default/pods/web`, {
+    method: "DELETE",
+  });
+  await response.body?.cancel();
+  for (const { client, pid } of clients) {
+    using _ = client;
+    const { channels, order } = await within("the session ends", client.finish());
+    assertMatch(channels[3]!, /"reason":"ExitCode","message":"137"/);
+    assertEquals([channels[1]!.trim(), order], [`pid ${pid}`, ["data", "status", "close"]]);
+    assert(!isAlive(pid));
   }
 });
 
