@@ -139,28 +139,31 @@ function place(folder: string, name: string): string {
   return folder.endsWith("/") ? folder + name : `${folder}/${name}`;
 }
 
-/** A file's bytes from `offset` on. */
+/** A file's bytes from `offset` on: into a reader's own buffer, if it brings one. */
 function readFrom(path: string, offset: number): ReadableStream<Uint8Array> {
   let file: Deno.FsFile | undefined;
   let cancelled = false;
-  return new ReadableStream<Uint8Array>({
+  return new ReadableStream({
+    type: "bytes",
+    autoAllocateChunkSize: CHUNK,
     async pull(controller) {
       if (!file) {
         file = await Deno.open(path);
         if (cancelled) return file.close();
         await file.seek(offset, Deno.SeekMode.Start);
       }
-      const buffer = new Uint8Array(CHUNK);
-      const n = await file.read(buffer);
-      if (n !== null) return controller.enqueue(buffer.subarray(0, n));
+      const request = controller.byobRequest!;
+      const n = await file.read(request.view as Uint8Array);
+      if (n !== null) return request.respond(n);
       file.close();
       controller.close();
+      request.respond(0);
     },
     cancel() {
       cancelled = true;
       file?.close();
     },
-  }, { highWaterMark: 0 });
+  });
 }
 
 /** Whether Deno cannot name the entry, or what its link holds: it takes names for UTF-8, and shows others as what they are not. */

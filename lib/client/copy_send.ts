@@ -122,16 +122,16 @@ export async function pour(
   sink: WritableStream<Uint8Array>,
   take: (chunk: Uint8Array) => void,
 ): Promise<boolean> {
-  const reader = data.getReader();
+  const reader = new ChunkReader(data);
   const writer = sink.getWriter();
   // A write says so too, but an idle source leads to none.
   writer.closed.catch((error) => reader.cancel(error)).catch(() => {});
   try {
     for (;;) {
-      const { done, value } = await read(reader, writer);
-      if (done) break;
-      take(value);
-      await writer.write(value);
+      const chunk = await read(reader, writer);
+      if (!chunk) break;
+      take(chunk);
+      await writer.write(chunk);
     }
     await writer.ready; // Throws if it is the command that ended, and not the data.
     await writer.close();
@@ -144,15 +144,49 @@ export async function pour(
 }
 
 async function read(
-  reader: ReadableStreamDefaultReader<Uint8Array>,
+  reader: ChunkReader,
   writer: WritableStreamDefaultWriter<Uint8Array>,
-): Promise<ReadableStreamReadResult<Uint8Array>> {
+): Promise<Uint8Array | undefined> {
   try {
-    const next = await reader.read();
-    return next.done ? next : { done: false, value: toBytes(next.value) };
+    return await reader.read();
   } catch (cause) {
     const error = new ReadError("cannot read what is to be copied", { cause });
     await writer.abort(error).catch(() => {}); // Input that broke off is no end of input.
     throw error;
+  }
+}
+
+/** What one read brings at most where the reader brings the buffer, in bytes. */
+const CHUNK = 256 * 1024;
+
+/** Reads a stream; a byte stream into one buffer again and again: new memory for each chunk costs more than to send it. */
+class ChunkReader {
+  readonly #own: ReadableStreamBYOBReader | undefined;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  #buffer = new ArrayBuffer(0);
+
+  constructor(stream: ReadableStream<Uint8Array>) {
+    try {
+      this.#own = stream.getReader({ mode: "byob" });
+      this.#buffer = new ArrayBuffer(CHUNK);
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+      this.#reader = stream.getReader(); // It is no byte stream, or locked, which this says.
+    }
+  }
+
+  /** The next chunk, valid until the next read. */
+  async read(): Promise<Uint8Array | undefined> {
+    if (!this.#own) {
+      const { done, value } = await this.#reader!.read();
+      return done ? undefined : toBytes(value);
+    }
+    const { done, value } = await this.#own.read(new Uint8Array(this.#buffer));
+    if (value) this.#buffer = value.buffer;
+    return done ? undefined : value;
+  }
+
+  async cancel(reason: unknown): Promise<void> {
+    await (this.#own ?? this.#reader)!.cancel(reason);
   }
 }
