@@ -2,8 +2,9 @@
  * `podwire cp` beside `kubectl cp` on the test cluster, in the same run. Prints medians and ratios; nothing here passes or
  * fails. Needs `deno task cluster up` and Debian's `time`.
  *
- *     deno run -A tests/bench/cp_bench.ts [ROUNDS [SERVER [NODE]]]
+ *     deno run -A tests/bench/cp_bench.ts [ROUNDS [SERVER [NODE [WIRE]]]]
  *
+ * WIRE is what podwire goes over (`--wire`); kubectl takes its own choice.
  * podwire compares SHA-256 on both ends, which kubectl does not: the container's `sha256sum` shares the machine's processors here.
  * Everything lies in memory on both sides. On ext4 a program that makes files soon after others were removed pays for a search of
  * free inodes, several times what the copy itself costs, so that the figures would tell who went second.
@@ -25,12 +26,17 @@ interface Sample {
 type Program = "kubectl" | "podwire";
 
 /** Prints a table of all workloads. */
-export async function benchCp(rounds = 3, server: ServerName = "default", node: NodeName = "node1"): Promise<void> {
+export async function benchCp(
+  rounds = 3,
+  server: ServerName = "default",
+  node: NodeName = "node1",
+  wire = "auto",
+): Promise<void> {
   const cluster = await ground();
   const deno = [Deno.execPath(), "run", "-A", "--no-check", ...await denoFlags()];
   const programs: Readonly<Record<Program, readonly string[]>> = {
     kubectl: [cluster.kubectlPath("1.36")],
-    podwire: [...deno, new URL("cli.ts", ROOT).pathname],
+    podwire: [...deno, new URL("cli.ts", ROOT).pathname, `--wire=${wire}`],
   };
   const samples: Record<string, Record<Program, Sample[]>> = {};
   const folder = await Deno.makeTempDir({ dir: "/dev/shm", prefix: "podwire-cp-bench-" });
@@ -85,7 +91,7 @@ for d in {1..100}; do mkdir tree/d$d; for f in {1..100}; do echo "$d $f" >tree/d
     await Deno.remove(folder, { recursive: true });
   }
   const load = [before, Deno.loadavg()].map(([minute = NaN]) => minute.toFixed(1)).join(" and ");
-  console.log(`cp: medians of ${rounds} rounds on ${server}/${node}, podwire / kubectl (ratio)`);
+  console.log(`cp: medians of ${rounds} rounds on ${server}/${node}, --wire=${wire}, podwire / kubectl (ratio)`);
   console.log(`load before and after, on ${navigator.hardwareConcurrency} processors: ${load}\n`);
   console.log("| workload | seconds | CPU s | peak memory MiB |\n|---|---|---|---|");
   for (const [workload, row] of Object.entries(samples)) {
@@ -102,6 +108,6 @@ function median(values: readonly number[]): number {
 }
 
 if (import.meta.main) {
-  const [rounds = "3", server = "default", node = "node1"] = Deno.args;
-  await benchCp(Number(rounds), server as ServerName, node as NodeName);
+  const [rounds = "3", server = "default", node = "node1", wire] = Deno.args;
+  await benchCp(Number(rounds), server as ServerName, node as NodeName, wire);
 }
