@@ -48,7 +48,8 @@ export class SocketDuplex implements Duplex {
     try {
       n = await this.#connection.read(into);
     } catch (cause) {
-      throw new ConnectionError(this.#broken, { cause });
+      if (!(cause instanceof Deno.errors.UnexpectedEof)) throw new ConnectionError(this.#broken, { cause });
+      n = null; // A client of node:tls ends TLS without its close_notify. What has come says itself whether it is whole.
     }
     if (n === null && this.#reset) throw new ConnectionError(this.#broken, this.#reset);
     return n;

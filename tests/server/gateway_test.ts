@@ -1,7 +1,8 @@
 // Who a gateway lets in, what it says by itself, and how it ends.
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { connect as connectTls } from "node:tls";
 import type { Authorizer } from "../../lib/server/authorization.ts";
-import { ListenError, serveGateway, serveHost } from "../../lib/server/mod.ts";
+import { type AccessRecord, ListenError, serveGateway, serveHost } from "../../lib/server/mod.ts";
 import type { Script } from "../client/raw_server.ts";
 import { accessTo, ask, authorized, RawRequest, statusLine, withGateway } from "./gateway_ground.ts";
 
@@ -148,6 +149,26 @@ Deno.test("a gateway speaks TLS with a certificate that it is given", async () =
     const refused = await fetch(new URL("/api", gateway.url), { client });
     assertEquals([refused.status, (await refused.json()).reason], [401, "Unauthorized"]);
   }, { certificate: { cert, key } });
+});
+
+Deno.test("a client that ends its TLS without a close_notify, as Node's does, has ended", async () => {
+  const cert = await Deno.readTextFile(new URL("../dial/testdata/server.crt", import.meta.url));
+  const key = await Deno.readTextFile(new URL("../dial/testdata/server.key", import.meta.url));
+  const ca = await Deno.readTextFile(new URL("../dial/testdata/ca.crt", import.meta.url));
+  const over = Promise.withResolvers<AccessRecord>();
+  await withGateway(async (connection) => {
+    await connection.head();
+    await connection.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n");
+    await connection.gone();
+  }, async (gateway) => {
+    const { port, hostname } = gateway.url;
+    const lines = ["Connection: Upgrade", "Upgrade: SPDY/3.1", "X-Stream-Protocol-Version: v4.channel.k8s.io"];
+    const client = connectTls({ host: hostname, port: Number(port), ca });
+    client.write(authorized(gateway, "POST", "/api/v1/namespaces/n/pods/p/exec?command=c", ...lines));
+    client.once("data", () => client.destroy());
+    const { status, error } = await over.promise;
+    assertEquals([status, error], [101, undefined]);
+  }, { certificate: { cert, key }, onRequest: over.resolve });
 });
 
 Deno.test("a gateway passes no impersonation on, and does not act as itself instead", async () => {
