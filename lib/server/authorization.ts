@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { HeaderLines } from "./http.ts";
 import { Query } from "./query.ts";
 import { badRequest, StatusError } from "./status_error.ts";
 
@@ -118,6 +119,17 @@ export async function authorize(
     const decision = await authorizer(each, signal);
     if (!decision.allowed) throw refusal(each, decision);
   }
+}
+
+/**
+ * Whether a request creates its object if there is none: an update does for some kinds (services, leases, roles), a server-side apply for
+ * all. The API server wants the right to `create` then (apiserver `pkg/endpoints/handlers/update.go` `withAuthorization`): of a gateway's
+ * user, who has it. So the gateway has to ask for the client's.
+ */
+export function createsIfAbsent(attributes: RequestAttributes, headers: HeaderLines): boolean {
+  const { isResourceRequest, verb, name, subresource } = attributes;
+  if (!isResourceRequest || name === "" || subresource !== "") return false;
+  return verb === "update" || (verb === "patch" && headers.getAll("content-type").some((type) => /apply/i.test(type)));
 }
 
 const NOTHING = { apiGroup: "", apiVersion: "", resource: "", subresource: "", namespace: "", name: "" };

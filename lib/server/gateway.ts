@@ -6,7 +6,14 @@
 import { maskPath, messageOf, orAbort } from "../bytes/mod.ts";
 import type { ClusterAccess } from "../kubeconfig/mod.ts";
 import { AccessControl, randomToken } from "./access.ts";
-import { authorize, type Authorizer, refuseDotSegments, requestAttributes } from "./authorization.ts";
+import {
+  authorize,
+  type Authorizer,
+  createsIfAbsent,
+  refuseDotSegments,
+  type RequestAttributes,
+  requestAttributes,
+} from "./authorization.ts";
 import { requestFields } from "./forwarded_headers.ts";
 import type { HttpLimits, HttpRequest, HttpResponse } from "./http.ts";
 import { type Exchange, HttpServer } from "./http_server.ts";
@@ -294,10 +301,30 @@ class RunningGateway implements Gateway {
     const attributes = requestAttributes(request.method, path, request.query);
     try {
       await authorize(authorizer, attributes, signal);
+      if (createsIfAbsent(attributes, request.headers)) {
+        await this.#authorizeCreation(authorizer, attributes, path, signal);
+      }
     } catch (cause) {
       signal.throwIfAborted();
       if (cause instanceof StatusError) throw cause;
       throw new StatusError(500, "InternalError", `Internal error occurred: cannot authorize: ${messageOf(cause)}`);
+    }
+  }
+
+  /** Asks whether the client may create the object that it wants to change, unless there is one; it could go until the change comes. */
+  async #authorizeCreation(
+    authorizer: Authorizer,
+    attributes: RequestAttributes,
+    path: string,
+    signal: AbortSignal,
+  ): Promise<void> {
+    try {
+      await authorize(authorizer, { ...attributes, verb: "create" }, signal);
+    } catch (refusal) {
+      if (!(refusal instanceof StatusError && refusal.code === 403)) throw refusal;
+      const { head, body } = await this.#upstream.request({ method: "GET", target: path, headers: [], signal });
+      await body.cancel();
+      if (head.status !== 200) throw refusal;
     }
   }
 

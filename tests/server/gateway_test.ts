@@ -354,6 +354,39 @@ Deno.test("a gateway asks its authorizer about every request but for its own hea
   }, { authorize });
 });
 
+Deno.test("a gateway's client creates nothing by an update or an apply without the right to create", async () => {
+  const asked: string[] = [];
+  const authorize: Authorizer = ({ verb, name }) => {
+    return verb !== "create" || name === "mine" ? { allowed: true } : { allowed: false, reason: "" };
+  };
+  await withGateway(async (connection) => {
+    const { startLine } = await connection.head();
+    const [method, path = ""] = startLine.split(" ");
+    asked.push(`${method} ${path.slice(path.lastIndexOf("/") + 1)}`);
+    const status = method === "GET" && path.endsWith("/absent") ? "404 Not Found" : "200 OK";
+    await connection.write(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
+  }, async (gateway) => {
+    const apply = "Content-Type: application/apply-patch+yaml";
+    const merge = "Content-Type: application/merge-patch+json";
+    const rows: Array<[method: string, name: string, type: string, status: string, asked: string[]]> = [
+      ["PUT", "absent", "X: y", "403", ["GET absent"]],
+      ["PUT", "there", "X: y", "200", ["GET there", "PUT there?x=y"]],
+      ["PUT", "mine", "X: y", "200", ["PUT mine?x=y"]],
+      ["PATCH", "absent", apply, "403", ["GET absent"]],
+      ["PATCH", "absent", `${merge}\r\n${apply}`, "403", ["GET absent"]],
+      ["PATCH", "there", apply, "200", ["GET there", "PATCH there?x=y"]],
+      ["PATCH", "absent", merge, "200", ["PATCH absent?x=y"]],
+      ["PATCH", "absent/status", apply, "200", ["PATCH status?x=y"]],
+    ];
+    for (const [method, name, type, status, questions] of rows) {
+      asked.length = 0;
+      const got = await ask(gateway, authorized(gateway, method, `/api/v1/namespaces/n/services/${name}?x=y`, type));
+      assertEquals([statusLine(got).split(" ")[1], asked], [status, questions], `${method} ${name} ${type}`);
+      if (status === "403") assertStringIncludes(got, 'cannot create resource \\"services\\"');
+    }
+  }, { authorize });
+});
+
 Deno.test("drain() lets requests under way finish, and takes no further ones", async () => {
   const finish = Promise.withResolvers<void>();
   await withGateway(async (connection) => {
