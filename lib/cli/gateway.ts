@@ -70,6 +70,7 @@ export const command = defineCommand({
 
   async run({ flags, words, wire: chosen, access }) {
     if (words.length > 0) throw new UsageError(`extra arguments: [${words.join(" ")}]`);
+    if (flags.drain < 0) throw new UsageError("--drain must not be less than 0");
     const certificate = await readCertificate(flags["tls-cert-file"], flags["tls-private-key-file"]);
     const listen = flags.listen === "" ? undefined : parseListen(flags.listen);
     if (certificate && !(listen && "port" in listen)) {

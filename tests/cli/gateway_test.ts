@@ -171,6 +171,7 @@ Deno.test("podwire gateway says what is wrong with its flags", async () => {
     [[`--authorize=${none}`], `error: ${none}: no such file or directory\n`],
     [[`--write-kubeconfig=${none}/x`], `error: ${none}/x: no such file or directory\n`],
     [["--listen=0", `--tls-cert-file=${cert}`, "--tls-private-key-file=/dev/null"], "there is no PEM block in it"],
+    [["--drain=-1s"], "--drain must not be less than 0"],
     [["--wire=tunnel"], "--wire of a gateway is auto, websocket or spdy"],
   ];
   for (const [args, text] of rows) {
