@@ -125,17 +125,22 @@ async function choosePlace(
 async function readCertificate(certFile: string, keyFile: string): Promise<ServerCertificate | undefined> {
   if (!certFile && !keyFile) return undefined;
   if (!certFile || !keyFile) throw new UsageError("--tls-cert-file and --tls-private-key-file go together");
-  return { cert: await readPem(certFile, "--tls-cert-file"), key: await readPem(keyFile, "--tls-private-key-file") };
+  return {
+    cert: await readPem(certFile, "--tls-cert-file", "CERTIFICATE"),
+    key: await readPem(keyFile, "--tls-private-key-file", "PRIVATE KEY"),
+  };
 }
 
-async function readPem(file: string, flag: string): Promise<string> {
+async function readPem(file: string, flag: string, what: "CERTIFICATE" | "PRIVATE KEY"): Promise<string> {
   let text: string;
   try {
     text = await Deno.readTextFile(file);
   } catch (error) {
     throw new UsageError(`${flag} ${file}: ${systemText(error)}`, { cause: error });
   }
-  if (!text.includes("-----BEGIN ")) throw new UsageError(`${flag} ${file}: there is no PEM block in it`);
+  if (!new RegExp(`^-----BEGIN (RSA |EC )?${what}-----`, "m").test(text)) {
+    throw new UsageError(`${flag} ${file}: there is no PEM block of a ${what.toLowerCase()} in it`);
+  }
   return text;
 }
 

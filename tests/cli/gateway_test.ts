@@ -160,17 +160,27 @@ Deno.test("podwire gateway waits for what is under way, until it is told again",
 Deno.test("podwire gateway says what is wrong with its flags", async () => {
   await using ground = await Ground.start();
   const cert = new URL("../dial/testdata/server.crt", import.meta.url).pathname;
+  const key = new URL("../dial/testdata/server.key", import.meta.url).pathname;
+  const locked = new URL("../dial/testdata/client-encrypted.key", import.meta.url).pathname;
   const none = `${ground.folder}/none`;
   const rows: Array<[args: string[], text: string]> = [
     [["extra"], "extra arguments: [extra]"],
     [["--listen=unix:"], "--listen unix: needs a path"],
     [["--listen=0.0.0.0:0"], "it is not an address of this machine's loopback"],
     [["--tls-cert-file=x"], "--tls-cert-file and --tls-private-key-file go together"],
-    [[`--tls-cert-file=${cert}`, `--tls-private-key-file=${cert}`], "--tls-cert-file needs --listen HOST:PORT"],
+    [[`--tls-cert-file=${cert}`, `--tls-private-key-file=${key}`], "--tls-cert-file needs --listen HOST:PORT"],
     [["--listen=0", `--tls-cert-file=${none}`, "--tls-private-key-file=x"], `--tls-cert-file ${none}: no such file`],
     [[`--authorize=${none}`], `error: ${none}: no such file or directory\n`],
     [[`--write-kubeconfig=${none}/x`], `error: ${none}/x: no such file or directory\n`],
-    [["--listen=0", `--tls-cert-file=${cert}`, "--tls-private-key-file=/dev/null"], "there is no PEM block in it"],
+    [
+      ["--listen=0", `--tls-cert-file=${cert}`, "--tls-private-key-file=/dev/null"],
+      "/dev/null: there is no PEM block of a private key in it",
+    ],
+    [
+      ["--listen=0", `--tls-cert-file=${key}`, `--tls-private-key-file=${cert}`],
+      `--tls-cert-file ${key}: there is no PEM`,
+    ],
+    [["--listen=0", `--tls-cert-file=${cert}`, `--tls-private-key-file=${locked}`], `${locked}: there is no PEM`],
     [["--drain=-1s"], "--drain must not be less than 0"],
     [["--wire=tunnel"], "--wire of a gateway is auto, websocket or spdy"],
   ];
