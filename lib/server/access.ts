@@ -40,11 +40,13 @@ export class AccessControl {
   /**
    * Access by these rules.
    *
-   * @throws {TypeError} If the token is empty, which anybody knows, or has characters with which no client could say it.
+   * @throws {TypeError} If the token is empty, which anybody knows, or has characters with which no client could say it; or if no page has an
+   * origin that is allowed.
    */
   constructor(options: AccessControlOptions) {
     if (options.token === "") throw new TypeError("the token is empty: everybody would have it");
     if (options.token !== undefined) checkToken(options.token, options.tokenInPath);
+    options.allowOrigins.forEach(checkOrigin);
     this.#options = options;
   }
 
@@ -111,6 +113,19 @@ function checkToken(token: string, inPath: boolean): void {
   const others = inPath ? "" : ', "+", "/", and "=" at the end';
   throw new TypeError(
     `the token may have letters, digits, "-", ".", "_" and "~"${others}: clients could not send it else`,
+  );
+}
+
+/** Refuses what no browser sends as a page's `Origin` (RFC 6454 section 6.2), and `null`, which any page can send. */
+function checkOrigin(text: string): void {
+  const { protocol, host, origin } = URL.parse(text) ?? { protocol: "", host: "", origin: "" };
+  // Of a scheme that it does not know, an extension's say, a URL tells no origin.
+  if (host !== "" && text === (origin === "null" ? `${protocol}//${host}` : origin)) return;
+  throw new TypeError(
+    `${
+      JSON.stringify(text)
+    } is no origin of a page: that is a scheme, a host and, unless it is the scheme's own, a port, ` +
+      "such as https://page.example",
   );
 }
 

@@ -109,7 +109,7 @@ export interface Gateway extends AsyncDisposable {
 /**
  * Starts a gateway.
  *
- * @throws {TypeError} If the token is none.
+ * @throws {TypeError} If the token is none, or an allowed origin.
  * @throws {RangeError} If `maxConnections` lets nobody in, or a time of `limits` is none.
  * @throws {ListenError} If it cannot listen.
  *

@@ -62,7 +62,7 @@ export interface HostServer extends AsyncDisposable {
 /**
  * Starts a host.
  *
- * @throws {TypeError} If a pod cannot be served, two have one name, or the token is none.
+ * @throws {TypeError} If a pod cannot be served, two have one name, or the token or an allowed origin is none.
  * @throws {RangeError} If `maxConnections` lets nobody in.
  * @throws {ListenError} If it cannot listen.
  *

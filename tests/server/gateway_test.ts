@@ -254,6 +254,24 @@ Deno.test("a gateway whose token is empty does not start", async () => {
   );
 });
 
+Deno.test("a gateway that is to let pages in which there cannot be does not start", async () => {
+  const access = accessTo("http://127.0.0.1:1");
+  const none = [
+    "*",
+    "null",
+    "page.example",
+    "https://page.example/",
+    "https://page.example:443",
+    "HTTPS://Page.example",
+  ];
+  for (const origin of none) {
+    const starting = () => serveGateway({ access, listen: { port: 0 }, allowOrigins: [origin] });
+    await assertRejects(starting, TypeError, `${JSON.stringify(origin)} is no origin`);
+  }
+  const allowOrigins = ["https://page.example", "http://localhost:8080", "chrome-extension://abcdefgh"];
+  await using _ = await serveGateway({ access, listen: { port: 0 }, allowOrigins });
+});
+
 Deno.test("/healthz is the gateway's, /readyz also the upstream's", async () => {
   await withGateway(never, async (gateway) => {
     const got = await ask(gateway, authorized(gateway, "GET", "/healthz"));
