@@ -283,13 +283,13 @@ class RunningGateway implements Gateway {
     });
   }
 
-  /** The path of a request that is let in, or the answer to a preflight. Others keep no connection: its place is for those who may. */
+  /** The path of a request that is let in, or the answer to a preflight. Who is not let in keeps no connection: its place is for those who may. */
   #admit({ connection, request }: Exchange): string | HttpResponse {
+    let admitted: string | undefined;
     try {
-      return this.#access.preflight(request) ?? this.#access.admit(request);
-    } catch (error) {
-      connection.finish();
-      throw error;
+      return this.#access.preflight(request) ?? (admitted = this.#access.admit(request));
+    } finally {
+      if (admitted === undefined) connection.finish();
     }
   }
 

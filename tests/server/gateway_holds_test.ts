@@ -104,6 +104,9 @@ Deno.test("who is not let in keeps no connection", async () => {
       const got = await within(ask(gateway, `GET /api HTTP/1.1\r\nHost: ${host}\r\n\r\n`));
       assertEquals(statusLine(got), `HTTP/1.1 ${status}`);
     }
+    // Which takes no token.
+    const preflight = "OPTIONS /api HTTP/1.1\r\nHost: localhost\r\nAccess-Control-Request-Method: GET\r\n\r\n";
+    assertEquals(statusLine(await within(ask(gateway, preflight))), "HTTP/1.1 204 No Content");
   });
 });
 
