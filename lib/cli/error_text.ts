@@ -59,7 +59,9 @@ const NO_SERVER_HINT =
 
 function statusText(code: number, status: Status): string {
   const generic = status.kind === "Status" ? undefined : GENERIC[code];
-  const [reason, message] = generic ?? [status.reason, status.message ?? `HTTP status ${code}`];
+  // Of these client-go keeps what the server says.
+  const forbidden = status.kind !== "Status" && code === 403 ? "Forbidden" : undefined;
+  const [reason, message] = generic ?? [status.reason ?? forbidden, status.message ?? `HTTP status ${code}`];
   if (reason === "Unauthorized") return `error: You must be logged in to the server (${message})`;
   if (reason === "Invalid" && status.kind === "Status") return invalidText(status);
   return reason ? `Error from server (${reason}): ${message}` : `Error from server: ${message}`;

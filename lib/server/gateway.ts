@@ -20,7 +20,7 @@ import { type Exchange, HttpServer } from "./http_server.ts";
 import { type ListenAddress, listenAddress, type ServerCertificate, SocketListener } from "./listener.ts";
 import { GatewayMetrics, METRICS_TYPE } from "./metrics.ts";
 import { formatKubeconfig, type OwnKubeconfig, serverUrl } from "./own_kubeconfig.ts";
-import { NoAnswerError, proxyRequest } from "./proxy.ts";
+import { NoAnswerError, proxyRequest, TEXT } from "./proxy.ts";
 import { serveStream, type StreamOptions } from "./stream_gateway.ts";
 import { forbidden, methodNotAllowed, StatusError } from "./status_error.ts";
 import { Upstream } from "./upstream.ts";
@@ -219,8 +219,9 @@ class RunningGateway implements Gateway {
       outcome.error = messageOf(error);
       this.#metrics.failure(reasonOf(error));
       if (!(error instanceof StatusError || error instanceof NoAnswerError)) throw error;
-      outcome.status = error.response.status;
-      await connection.respond(this.#access.share(request, error.response));
+      const response = refusalOf(error, outcome.path);
+      outcome.status = response.status;
+      await connection.respond(this.#access.share(request, response));
     } finally {
       const milliseconds = performance.now() - started;
       const record = {
@@ -384,6 +385,16 @@ function streamSubresource(path: string): "exec" | "attach" | "portforward" | un
   }
   const [, name] = /^\/api\/v1\/namespaces\/[^/]+\/pods\/[^/]+\/(exec|attach|portforward)$/.exec(decoded) ?? [];
   return name as "exec" | "attach" | "portforward" | undefined;
+}
+
+/** Where a client looks for what there is: versions, groups, resources, schemas. */
+const DISCOVERY = /^\/(api(\/[^/]+)?|apis(\/[^/]+){0,2}|openapi\/.*|version)\/?$/;
+
+/** The answer that says why: in plain words where kubectl makes "unknown" of a `Status`, as it does of the API server's own. */
+function refusalOf(error: StatusError | NoAnswerError, path: string): HttpResponse {
+  const { response } = error;
+  if (!(error instanceof StatusError && error.code === 403 && DISCOVERY.test(path))) return response;
+  return { ...response, headers: TEXT, body: `${error.message}\n` };
 }
 
 /** Why a request failed, in a word. */

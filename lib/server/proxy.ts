@@ -79,7 +79,7 @@ export async function proxyRequest(proxied: ProxiedRequest): Promise<void> {
 }
 
 /** The header fields of an answer in plain words, as Go's `http.Error` has them. */
-const TEXT = [["Content-Type", "text/plain; charset=utf-8"], ["X-Content-Type-Options", "nosniff"]] as const;
+export const TEXT = [["Content-Type", "text/plain; charset=utf-8"], ["X-Content-Type-Options", "nosniff"]] as const;
 
 /** A redirect could lead the client, and what it sends, anywhere (apimachinery `proxy/upgradeaware.go`, CVE-2020-8559). */
 const REDIRECT_REFUSED: HttpResponse = {

@@ -50,6 +50,7 @@ Deno.test("errorText() has kubectl's words for an answer that is no Status", () 
     errorText(error(401, "Unauthorized")),
     "error: You must be logged in to the server (the server has asked for the client to provide credentials)",
   );
+  assertEquals(errorText(error(403, "not you")), "Error from server (Forbidden): not you");
   assertEquals(errorText(error(418, "teapot")), "Error from server: teapot");
 });
 

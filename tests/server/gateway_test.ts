@@ -372,6 +372,20 @@ Deno.test("a gateway asks its authorizer about every request but for its own hea
   }, { authorize });
 });
 
+Deno.test("a gateway refuses discovery in plain words, because kubectl shows no Status there", async () => {
+  const authorize: Authorizer = () => ({ allowed: false, reason: "" });
+  await withGateway(never, async (gateway) => {
+    for (const path of ["/api", "/api/v1", "/apis", "/apis/apps/v1", "/openapi/v3", "/version"]) {
+      const got = await ask(gateway, authorized(gateway, "GET", path));
+      assertEquals(statusLine(got), "HTTP/1.1 403 Forbidden");
+      assert(got.endsWith(`\r\n\r\nforbidden: the client cannot get path "${path}"\n`), got);
+    }
+    for (const path of ["/api/v1/pods", "/apis/apps/v1/deployments"]) {
+      assertStringIncludes(await ask(gateway, authorized(gateway, "GET", path)), '{"kind":"Status"');
+    }
+  }, { authorize });
+});
+
 Deno.test("a gateway's client creates nothing by an update or an apply without the right to create", async () => {
   const asked: string[] = [];
   const authorize: Authorizer = ({ verb, name }) => {
