@@ -84,11 +84,7 @@ function parseRule(fields: Fields): PolicyRule {
   if (fields.has("nonResourceURLs")) {
     const resource = ["apiGroups", "resources", "resourceNames", "namespaces"].find((name) => fields.has(name));
     if (resource) throw fields.error(resource, "a rule is for resources or for nonResourceURLs, not for both");
-    const nonResourceURLs = list(fields, "nonResourceURLs");
-    if (nonResourceURLs.some((url) => !/^(\/[^*]*)?\*?$/.test(url))) {
-      throw fields.error("nonResourceURLs", "must start with a slash, and have a * at the end only");
-    }
-    return { verbs, nonResourceURLs };
+    return { verbs, nonResourceURLs: list(fields, "nonResourceURLs") };
   }
   const optional = (name: "resourceNames" | "namespaces") => fields.has(name) ? { [name]: list(fields, name) } : {};
   return {
@@ -100,12 +96,28 @@ function parseRule(fields: Fields): PolicyRule {
   };
 }
 
+/** What can match something, and what to say of the rest: a rule with such a mistake would allow nothing, and not say so. */
+const ITEMS = {
+  verbs: [/^(\*|[a-z]+)$/, "a verb is in lower case, or * for all"],
+  apiGroups: [/^(\*|[a-z\d.-]*)$/, "a group is in lower case and without its version, or * for all"],
+  resources: [
+    /^(\*|[a-z\d.-]+)(\/[a-z\d.-]+)?$/,
+    "a resource is in lower case and plural, such as pods, pods/exec or */scale, or * for all",
+  ],
+  resourceNames: [/^[^*]+$/, "a name has no *; without resourceNames a rule is for all"],
+  namespaces: [/^(\*|[a-z\d-]+)$/, "a namespace is whole and in lower case, or * for all"],
+  nonResourceURLs: [/^(\/[^*]*)?\*?$/, "a path starts with a slash, and has a * at the end only"],
+} as const;
+
 /** A list with something in it: without anything, a rule would allow nothing, or all. */
-function list(fields: Fields, name: string): string[] {
+function list(fields: Fields, name: keyof typeof ITEMS): string[] {
   if (!fields.has(name)) throw fields.error(name, "is missing");
   const items = fields.strings(name);
   if (items.length === 0) throw fields.error(name, "has nothing in it");
   if (name !== "apiGroups" && items.includes("")) throw fields.error(name, "has an empty text in it");
+  const [pattern, hint] = ITEMS[name];
+  const wrong = items.find((item) => !pattern.test(item));
+  if (wrong !== undefined) throw fields.error(name, `${JSON.stringify(wrong)} matches nothing: ${hint}`);
   return items;
 }
 

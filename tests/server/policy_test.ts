@@ -80,7 +80,28 @@ Deno.test("parsePolicy() names file, line and key of what is wrong", () => {
     ],
     [
       "rules:\n- verbs: [get]\n  nonResourceURLs: [/a/*/b]",
-      "p.yaml:3: rules[0].nonResourceURLs: must start with a slash, and have a * at the end only",
+      'p.yaml:3: rules[0].nonResourceURLs: "/a/*/b" matches nothing: a path starts with a slash, and has a * at the end only',
+    ],
+    [
+      "rules:\n- verbs: [get, List]",
+      'p.yaml:2: rules[0].verbs: "List" matches nothing: a verb is in lower case, or * for all',
+    ],
+    [
+      "rules:\n- verbs: [get]\n  apiGroups: [apps/v1]",
+      'p.yaml:3: rules[0].apiGroups: "apps/v1" matches nothing: a group is in lower case and without its version, or * for all',
+    ],
+    ...["Pod", "pods/*"].map((resource): [string, string] => [
+      `rules:\n- verbs: [get]\n  apiGroups: ['']\n  resources: [${resource}]`,
+      `p.yaml:4: rules[0].resources: "${resource}" matches nothing: ` +
+      "a resource is in lower case and plural, such as pods, pods/exec or */scale, or * for all",
+    ]),
+    [
+      "rules:\n- verbs: [get]\n  apiGroups: ['']\n  resources: [pods]\n  resourceNames: ['*']",
+      'p.yaml:5: rules[0].resourceNames: "*" matches nothing: a name has no *; without resourceNames a rule is for all',
+    ],
+    [
+      "rules:\n- verbs: [get]\n  apiGroups: ['']\n  resources: [pods]\n  namespaces: [dev-*]",
+      'p.yaml:5: rules[0].namespaces: "dev-*" matches nothing: a namespace is whole and in lower case, or * for all',
     ],
     ["rules: []\n---\nrules: []", "p.yaml:3: rules: a policy is one document"],
     ["rules: [", "p.yaml:1: not YAML: unexpected end of the stream within a flow collection"],
