@@ -73,6 +73,9 @@ const PASSED: ReadonlySet<string> = new Set([
 /** The `Host` of a request of HTTP/1.0 without one: HTTP/1.1, as which it goes on, must have it. */
 const NO_HOST = "localhost";
 
+/** A `Host`: a name or an address, and perhaps a port (RFC 9110 section 7.2), without what reg-name allows and nobody has. */
+const HOST = /^(?:[\w.~-]*|\[[\da-fA-F:.]+\])(?::\d*)?$/;
+
 /** Reads the requests of one connection. */
 export class RequestReader {
   readonly #from: Duplex;
@@ -156,6 +159,8 @@ function parseHead(head: string): CheckedRequest {
   const modern = version === "1";
   const hosts = values("host");
   if (hosts.length > 1 || (modern && hosts.length === 0)) throw new BadRequestError("there must be one Host");
+  // Some servers join it with the path to one URL: what ends a host's name would move the path ("Host: x/secrets?").
+  if (!hosts.every((host) => HOST.test(host))) throw new BadRequestError("a malformed Host");
   if (values("transfer-encoding").length > 0 || values("content-length").some((value) => value !== "0")) {
     throw new BadRequestError("a request with a body does not pass");
   }

@@ -93,7 +93,12 @@ Deno.test("the filter asks with one Host, whatever the client's Connection says,
   await using it = await filtered(() => sized(""));
   await ask(await it.ground.connect(), get("/metrics", "Connection: Host, accept\r\nAccept: */*\r\n"));
   await ask(await it.ground.connect(), "GET /metrics HTTP/1.0\r\n\r\n");
-  assertEquals(it.heads, [get("/metrics"), get("/metrics").replace("x", "localhost")]);
+  const hosts = ["x.y_z-1:80", "10.0.0.1:", "[::1]:9090", ""];
+  for (const host of hosts) await ask(await it.ground.connect(), get("/metrics").replace("x", host));
+  assertEquals(it.heads, [
+    get("/metrics"),
+    ...["localhost", ...hosts].map((host) => get("/metrics").replace("x", host)),
+  ]);
 });
 
 Deno.test("the filter counts bytes from the target, not answers of its own", async () => {
@@ -228,6 +233,9 @@ Deno.test("the filter refuses what two readers could read in two ways, and ends 
     get("/metrics", "X\r\n"),
     get("/metrics", ": x\r\n"),
     get("/metrics", "Host: y\r\n"),
+    ...["x/secrets?", "x#", "x?", "x\\", "x, y", "u@x", "a b", "[x]", "x:/", "%2f"].map((host) =>
+      get("/metrics").replace("Host: x", `Host: ${host}`)
+    ),
     "GET /metrics HTTP/1.1\r\n\r\n",
     "GET /metrics HTTP/1.1\n\n",
     "GET  /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
