@@ -13,7 +13,7 @@ import { BadRequestError, HTTP_DEADLINES, type HttpDeadlines, RequestReader } fr
 import type { Relays } from "./relays.ts";
 import { type Session, Sessions } from "./sessions.ts";
 import { SocketDuplex } from "./socket_duplex.ts";
-import { bindSocket } from "./socket_file.ts";
+import { bindSocket, NO_FILE, type SocketFile } from "./socket_file.ts";
 
 /** The endpoint. */
 export interface Admin extends AsyncDisposable {
@@ -23,6 +23,9 @@ export interface Admin extends AsyncDisposable {
 
 /** The most connections at once: more than any probes and scrapers have. */
 const MAX_CONNECTIONS = 64;
+
+/** How often the socket's file is looked after, in milliseconds. */
+const CARE = 1_000;
 
 /** How long to wait after accepting has failed, as it does without file descriptors, in milliseconds. */
 const ACCEPT_PAUSE = 50;
@@ -39,72 +42,94 @@ export async function serveAdmin(
   address: Address,
   deadlines: HttpDeadlines = HTTP_DEADLINES,
 ): Promise<Admin> {
-  if (address.kind === "unix") {
-    const { path } = address;
-    const { socket, file } = await bindSocket(
-      path,
-      { mode: 0o600 },
-      (path) => Deno.listen({ transport: "unix", path }),
-    );
-    const server = new AdminServer(relays, socket, deadlines);
-    return {
-      address,
-      [Symbol.asyncDispose]: async () => {
-        await server.end();
-        await file.remove();
-      },
-    };
-  }
-  if (address.kind !== "tcp") {
+  if (address.kind !== "tcp" && address.kind !== "unix") {
     throw new RelayError(`the admin endpoint is tcp: or unix:, not ${formatAddress(address)}`, "listen");
   }
-  let listener: Deno.TcpListener;
-  try {
-    const { hostname, port } = address;
-    listener = await listenOn(hostname, (hostname) => Deno.listen({ hostname, port }));
-  } catch (cause) {
-    throw new RelayError(`cannot listen on ${formatAddress(address)}: ${systemText(cause)}`, "listen", { cause });
-  }
-  const server = new AdminServer(relays, listener, deadlines);
+  const bind = () => "path" in address ? bindUnix(address.path) : bindTcp(address.hostname, address.port);
+  const bound = await bind();
+  const { addr } = bound.socket;
+  const server = new AdminServer(relays, bound, bind, deadlines);
   return {
-    address: { ...address, port: listener.addr.port },
+    address: "port" in address && addr.transport === "tcp" ? { ...address, port: addr.port } : address,
     [Symbol.asyncDispose]: () => server.end(),
   };
 }
 
+/** A listener, and its file. */
+interface Bound {
+  readonly socket: Deno.Listener;
+  readonly file: SocketFile;
+}
+
+function bindUnix(path: string): Promise<Bound> {
+  return bindSocket(path, { mode: 0o600 }, (path) => Deno.listen({ transport: "unix", path }));
+}
+
+async function bindTcp(hostname: string, port: number): Promise<Bound> {
+  try {
+    return { socket: await listenOn(hostname, (hostname) => Deno.listen({ hostname, port })), file: NO_FILE };
+  } catch (cause) {
+    const where = formatAddress({ kind: "tcp", hostname, port });
+    throw new RelayError(`cannot listen on ${where}: ${systemText(cause)}`, "listen", { cause });
+  }
+}
+
 class AdminServer {
   readonly #relays: Relays;
-  readonly #listener: Deno.Listener;
+  #bound: Bound;
   readonly #deadlines: HttpDeadlines;
   readonly #sessions = new Sessions(MAX_CONNECTIONS, 0, () => {});
   readonly #running = new Set<Promise<void>>();
   readonly #ended = new AbortController();
+  readonly #caring: Promise<void>;
   readonly #accepting: Promise<void>;
   readonly #counters = new Counters();
 
-  constructor(relays: Relays, listener: Deno.Listener, deadlines: HttpDeadlines) {
+  constructor(relays: Relays, bound: Bound, bind: () => Promise<Bound>, deadlines: HttpDeadlines) {
     this.#relays = relays;
-    this.#listener = listener;
+    this.#bound = bound;
     this.#deadlines = deadlines;
+    this.#caring = this.#care(bind);
     this.#accepting = this.#accept();
   }
 
   async end(): Promise<void> {
     this.#ended.abort();
-    this.#listener.close();
+    await this.#caring;
+    this.#bound.socket.close();
     await this.#accepting;
+    await this.#bound.file.remove();
     this.#sessions.endAll();
     await Promise.all(this.#running);
+  }
+
+  /** Listens anew where the socket's file is gone, as relays do: the cluster's half asks the node's by it for its health. */
+  async #care(bind: () => Promise<Bound>): Promise<void> {
+    const { signal } = this.#ended;
+    for (;;) {
+      await pause(CARE, signal);
+      if (signal.aborted) return;
+      if (await this.#bound.file.intact()) continue;
+      try {
+        const lost = this.#bound.socket;
+        this.#bound = await bind();
+        lost.close();
+      } catch {
+        this.#counters.fail("accept"); // Something else is there, or the folder has gone too.
+      }
+    }
   }
 
   async #accept(): Promise<void> {
     const { signal } = this.#ended;
     while (!signal.aborted) {
       let conn: Deno.Conn;
+      const { socket } = this.#bound;
       try {
-        conn = await this.#listener.accept();
+        conn = await socket.accept();
       } catch {
         if (signal.aborted) return;
+        if (socket !== this.#bound.socket) continue;
         this.#counters.fail("accept");
         await pause(ACCEPT_PAUSE, signal);
         continue;

@@ -26,8 +26,8 @@ export interface SocketFile {
   remove(): Promise<void>;
 }
 
-/** An abstract socket has no file. */
-const NO_FILE: SocketFile = { intact: () => Promise.resolve(true), remove: () => Promise.resolve() };
+/** An abstract socket has no file, nor has TCP. */
+export const NO_FILE: SocketFile = { intact: () => Promise.resolve(true), remove: () => Promise.resolve() };
 
 /**
  * Binds a unix socket by `bind`, which must do so at once.

@@ -4,7 +4,7 @@ import { type Address, parseAddress, serveAdmin } from "../../lib/relay/mod.ts";
 import { HTTP_DEADLINES } from "../../lib/relay/http_request.ts";
 import { PODWIRE } from "../cli/harness.ts";
 import { until } from "../support/until.ts";
-import { ask, Ground, readAll, writeAll } from "./harness.ts";
+import { ask, Ground, modeOf, readAll, writeAll } from "./harness.ts";
 
 const TCP = parseAddress("tcp:127.0.0.1:0");
 
@@ -45,6 +45,23 @@ Deno.test("the admin endpoint says what does not work, to the byte", async () =>
   const response = await fetch(`http://127.0.0.1:${(admin.address as { port: number }).port}/readyz`);
   assertEquals(response.status, 503);
   assertMatch(await response.text(), /nö\/it\.sock: no such file or directory\n$/);
+});
+
+Deno.test("the admin endpoint listens anew when its socket is gone, and leaves somebody else's alone", async () => {
+  await using ground = await Ground.start();
+  const path = `${ground.folder}/a`;
+  {
+    await using admin = await serveAdmin(ground.relays, parseAddress(`unix:${path}`));
+    using kept = await connect(admin.address);
+    await Deno.remove(path);
+    await until("it is there again", async () => await modeOf(path) === "600");
+    assertMatch(await asked(admin.address, get("/healthz")), /ok\n$/);
+    await writeAll(kept, get("/metrics", "Connection: close\r\n"));
+    assertMatch(await readAll(kept), /200 OK[^]*last_reload_good 1\n(?![^]*accept)/);
+    await Deno.writeTextFile(`${path}.new`, "theirs");
+    await Deno.rename(`${path}.new`, path);
+  }
+  assertEquals(await Deno.readTextFile(path), "theirs");
 });
 
 Deno.test("the admin endpoint refuses what is not HTTP/1.1, and goes on", async () => {
