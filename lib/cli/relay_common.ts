@@ -56,11 +56,11 @@ export const BAD_CONFIGURATION = 2;
 
 /** Reads a configuration by `parse`; what is wrong with it is told on stderr, and nothing is returned then. */
 export async function parseOrTell<T>(
-  parse: (files: readonly ConfigFile[]) => T,
+  parse: (files: readonly ConfigFile[]) => T | Promise<T>,
   files: readonly ConfigFile[],
 ): Promise<T | undefined> {
   try {
-    return parse(files);
+    return await parse(files);
   } catch (error) {
     if (!(error instanceof RelayConfigError)) throw error;
     await writeText(Deno.stderr, `${error.message}\n`);

@@ -11,6 +11,8 @@ import {
   parseAddress,
   parseRelays,
   readConfigFiles,
+  readTlsFiles,
+  type Relay,
   RelayConfigError,
   Relays,
   serveAdmin,
@@ -52,7 +54,7 @@ export const command = defineCommand({
       kind: "string",
       help: "Serve /metrics, /healthz and /readyz there: tcp:HOST:PORT or unix:PATH",
     },
-    "check": { kind: "boolean", help: "Only say whether the configuration is right" },
+    "check": { kind: "boolean", help: "Only say whether the configuration is right, and its certificates" },
   },
   needsCluster: false,
   permissions: [
@@ -67,7 +69,7 @@ export const command = defineCommand({
     if (flags.config === "") throw new UsageError("--config (-c) is needed: a file or a folder");
     const admin = flags.admin ? readAdmin(flags.admin) : undefined;
     const files = await readConfigFiles(flags.config);
-    const relays = await parseOrTell(parseRelays, files);
+    const relays = await parseOrTell(flags.check ? checkRelays : parseRelays, files);
     if (!relays) return BAD_CONFIGURATION;
     if (flags.check) {
       await writeText(
@@ -95,6 +97,13 @@ function readAdmin(text: string): ReturnType<typeof parseAddress> {
     if (!(error instanceof SyntaxError)) throw error;
     throw new UsageError(`--admin ${error.message}`);
   }
+}
+
+/** As {@linkcode parseRelays}, with the certificates: what is wrong with them is wrong with a configuration that is read anew. */
+async function checkRelays(files: readonly ConfigFile[]): Promise<Relay[]> {
+  const relays = parseRelays(files);
+  await explaining(files, () => Promise.all(relays.map(readTlsFiles)));
+  return relays;
 }
 
 /**
@@ -132,8 +141,13 @@ async function take(path: string, files: readonly ConfigFile[], running: Relays)
   if (files.length === 0 && running.state().length > 0) {
     throw new PodwireError(`${path}: its last file is gone; no relays at all is a file with \`relays: []\``);
   }
+  await explaining(files, () => running.apply(parseRelays(files)));
+}
+
+/** Does `work`, and names the place in `files` if a certificate is wrong. */
+async function explaining<T>(files: readonly ConfigFile[], work: () => Promise<T>): Promise<T> {
   try {
-    await running.apply(parseRelays(files));
+    return await work();
   } catch (error) {
     if (!(error instanceof TlsFileError)) throw error;
     throw explainProblem(files, error);

@@ -18,4 +18,4 @@ export { Operator } from "./operator.ts";
 export { type ConfigFile, explainProblem, parseRelays } from "./parse_config.ts";
 export { RelayError } from "./errors.ts";
 export { type RelayEvent, Relays, type RelaysOptions, type RelayState } from "./relays.ts";
-export { TlsFileError } from "./tls_files.ts";
+export { readTlsFiles, TlsFileError } from "./tls_files.ts";

@@ -126,6 +126,13 @@ Deno.test("podwire relay run ends with 2 for a wrong configuration, and --check 
           "maxConnections, connectTimeout, idleTimeout\n",
       });
     }
+    const tls = `tls: {caFile: ${folder}/ca.crt}`;
+    await Deno.writeTextFile(file, config(folder, 1).replace(/(address: "tcp:.*")/, `$1, ${tls}`));
+    assertEquals(await podwire("relay", "run", "-c", file, "--check"), {
+      code: 2,
+      stdout: "",
+      stderr: `${file}:4: relays[0].target.tls.caFile: ${folder}/ca.crt: no such file or directory\n`,
+    });
   }));
 
 Deno.test("podwire relay passes one socket on to another, as socat does", () =>
