@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isDnsLabel } from "../client/mod.ts";
 import { type ConfigFile, parseAllowed, RelayConfigError, type RelayEvent } from "../relay/mod.ts";
 import { type FlagDefinition, readChoice, UsageError } from "./flags.ts";
 import { Lines } from "./lines.ts";
@@ -49,6 +50,17 @@ export const IMAGE_PULL_POLICY = {
  */
 export function pullPolicyOption(text: string): { readonly imagePullPolicy?: string } {
   return text === "" ? {} : { imagePullPolicy: readChoice("--image-pull-policy", text, PULL_POLICIES) };
+}
+
+/**
+ * Reads what becomes a name and a label's value: both take a DNS label.
+ *
+ * @throws {UsageError} If it is none.
+ */
+export function readName(flag: string, text: string): string {
+  if (isDnsLabel(text)) return text;
+  const wanted = "a DNS label (at most 63 of a-z, 0-9 and -, not - at an end)";
+  throw new UsageError(`${flag} must be ${wanted}, not ${JSON.stringify(text)}`);
 }
 
 /** What a wrong configuration ends with. */

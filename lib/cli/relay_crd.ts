@@ -7,7 +7,7 @@ import { CRD, operatorAccess, operatorDeployment } from "../relay/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
 import { GLOBAL_FLAGS } from "./global_flags.ts";
-import { ALLOW, IMAGE_PULL_POLICY, pullPolicyOption, readAllowed, RELAY_NAMESPACE } from "./relay_common.ts";
+import { ALLOW, IMAGE_PULL_POLICY, pullPolicyOption, readAllowed, readName, RELAY_NAMESPACE } from "./relay_common.ts";
 import { writeText } from "./standard_streams.ts";
 import { toYaml } from "./yaml_output.ts";
 
@@ -42,7 +42,7 @@ export const command = defineCommand({
   async run({ flags, words }) {
     if (words.length > 0) throw new UsageError(`extra arguments: [${words.join(" ")}]`);
     const { allow, image } = flags;
-    const namespace = flags.namespace || RELAY_NAMESPACE;
+    const namespace = readName("--namespace", flags.namespace || RELAY_NAMESPACE);
     if (!image && allow.length > 0) throw new UsageError("--allow is for the operator: it needs --image");
     readAllowed(allow);
     const pull = pullPolicyOption(flags["image-pull-policy"]);

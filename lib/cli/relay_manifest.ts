@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isDnsLabel, isDnsSubdomain, type Manifest } from "../client/mod.ts";
+import { isDnsSubdomain, type Manifest } from "../client/mod.ts";
 import { halfObjects, parseHalves, readConfigFiles, relayService, type RelaySet, staticPod } from "../relay/mod.ts";
 import { defineCommand } from "./command.ts";
 import { readChoice, UsageError } from "./flags.ts";
@@ -13,6 +13,7 @@ import {
   IMAGE_PULL_POLICY,
   parseOrTell,
   pullPolicyOption,
+  readName,
   RELAY_NAMESPACE,
 } from "./relay_common.ts";
 import { writeText } from "./standard_streams.ts";
@@ -84,13 +85,6 @@ function objectsOf(set: RelaySet, part: typeof PARTS[number]): Manifest[] {
     ...halves.flatMap((half): Manifest[] => Object.values(halfObjects(set, half))),
     ...set.relays.map((relay) => relayService(set, relay)),
   ];
-}
-
-/** Reads what becomes a name and a label's value: both take a DNS label. */
-function readName(flag: string, text: string): string {
-  if (isDnsLabel(text)) return text;
-  const wanted = "a DNS label (at most 63 of a-z, 0-9 and -, not - at an end)";
-  throw new UsageError(`${flag} must be ${wanted}, not ${JSON.stringify(text)}`);
 }
 
 /** A label's value, unless it is empty, and its key after the `/`. */

@@ -8,6 +8,7 @@ import {
   type ConfigFile,
   explainProblem,
   formatAddress,
+  isDatagram,
   parseAddress,
   parseRelays,
   readConfigFiles,
@@ -92,7 +93,9 @@ export const command = defineCommand({
 
 function readAdmin(text: string): ReturnType<typeof parseAddress> {
   try {
-    return parseAddress(text);
+    const address = parseAddress(text);
+    if (isDatagram(address)) throw new SyntaxError(`must be tcp:HOST:PORT or unix:PATH, not ${JSON.stringify(text)}`);
+    return address;
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     throw new UsageError(`--admin ${error.message}`);

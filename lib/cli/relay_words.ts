@@ -101,7 +101,11 @@ function readListenTls(word: Word): NonNullable<RelaySpec["listen"]["tls"]> {
 
 function readTargetTls(word: Word): NonNullable<RelaySpec["target"]["tls"]> {
   const [caFile, certFile, keyFile] = [word.take("cafile"), word.take("cert"), word.take("key")];
-  const insecureSkipVerify = word.take("verify") === "0";
+  const verify = word.take("verify") ?? "1";
+  if (!/^[01]$/.test(verify)) {
+    throw new UsageError(`option verify of tls must be 0 or 1, not ${JSON.stringify(verify)}`);
+  }
+  const insecureSkipVerify = verify === "0";
   if ((certFile === undefined) !== (keyFile === undefined)) {
     throw new UsageError("tls: ,cert=FILE and ,key=FILE go together");
   }
@@ -119,7 +123,7 @@ class Word {
   readonly kind: string;
   /** The address as the configuration spells it. */
   readonly address: string;
-  readonly #options: Map<string, string>;
+  readonly #options = new Map<string, string>();
 
   constructor(word: string, kinds: Readonly<Record<string, string>>) {
     const [address = "", ...options] = word.split(",");
@@ -130,11 +134,13 @@ class Word {
       throw new UsageError(`${JSON.stringify(word)} must begin with ${Object.keys(kinds).join(":, ")}:`);
     }
     this.address = `${kind}:${address.slice(colon + 1)}`;
-    this.#options = new Map(options.map((option) => {
+    for (const option of options) {
       const equals = option.indexOf("=");
       if (equals <= 0) throw new UsageError(`option ${JSON.stringify(option)} of ${this.kind} must be NAME=VALUE`);
-      return [option.slice(0, equals).toLowerCase(), option.slice(equals + 1)];
-    }));
+      const name = option.slice(0, equals).toLowerCase();
+      if (this.#options.has(name)) throw new UsageError(`option ${name} of ${this.kind} is there twice`);
+      this.#options.set(name, option.slice(equals + 1));
+    }
   }
 
   /** An option's text. */

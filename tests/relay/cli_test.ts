@@ -173,6 +173,10 @@ Deno.test("podwire relay says what is wrong with its words", async () => {
     [["run", "-c", "/nowhere/x"], /cannot read the configuration \/nowhere\/x: no such file or directory/],
     [["run"], /--config \(-c\) is needed/],
     [["run", "-c", "x", "--admin", "9402"], /--admin must be tcp:HOST:PORT/],
+    [["run", "-c", "x", "--admin", "udp:9402"], /--admin must be tcp:HOST:PORT or unix:PATH, not "udp:9402"/],
+    [["tcp-listen:1", "tls:x:1,verify=no"], /option verify of tls must be 0 or 1, not "no"/],
+    [["tcp-listen:1,max-children=9,max-children=1", "tcp:2"], /option max-children of tcp-listen is there twice/],
+    [["crd", "-n", "A B"], /--namespace must be a DNS label/],
     [["unix-listen:/nowhere/x.sock", "tcp:1"], /cannot listen on unix:\/nowhere\/x\.sock: no such file or directory/],
   ];
   for (const [args, says] of cases) {
