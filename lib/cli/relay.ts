@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { parseRelays, type Relay, RelayConfigError, RelayError, Relays } from "../relay/mod.ts";
+import { parseRelays, type Relay, RelayConfigError, RelayError, type RelayEvent, Relays } from "../relay/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
 import { report, untilEndedAndLogged } from "./relay_common.ts";
@@ -84,7 +84,11 @@ export const command = defineCommand({
     if (others.length > 0) throw new UsageError(`extra arguments: [${others.join(" ")}]`);
     const relay = readRelay(listen, target);
     await untilEndedAndLogged(async (signal) => {
-      await using relays = new Relays({ onEvent: (event) => event.type === "failed" || report(event) });
+      const onEvent = (event: RelayEvent) => {
+        const message = event.message.replace(/target\.tls\.\w+/, (key) => nameInWords(key, listen, target));
+        if (event.type !== "failed") report({ ...event, message });
+      };
+      await using relays = new Relays({ onEvent });
       await relays.apply([relay]);
       const [failure] = relays.failures;
       if (failure !== undefined) {

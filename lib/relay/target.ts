@@ -14,6 +14,12 @@ import type { TlsFiles } from "./tls_files.ts";
 /** How long to wait before a unix socket with a full backlog is tried again, in milliseconds. */
 const BUSY = 5;
 
+/** What a kubeconfig calls otherwise, for its advice about certificates. */
+const KEYS: Readonly<Record<string, string>> = {
+  "certificate-authority": "(target.tls.caFile)",
+  "tls-server-name": "(target.tls.serverName)",
+};
+
 /**
  * Connects to `target`.
  *
@@ -37,7 +43,9 @@ export async function connectTarget(
     return await orAbort(dialTls(target, files, signal), signal, (late) => late.close());
   } catch (cause) {
     signal.throwIfAborted();
-    const text = cause instanceof DialError ? cause.message : `cannot connect to ${where()}: ${systemText(cause)}`;
+    const text = cause instanceof DialError
+      ? cause.message.replace(/\(([a-z-]+)\)/, (all, key) => KEYS[key] ?? all)
+      : `cannot connect to ${where()}: ${systemText(cause)}`;
     throw new RelayError(text, "connect", { cause });
   } finally {
     clearTimeout(timer);

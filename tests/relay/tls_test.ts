@@ -48,6 +48,8 @@ Deno.test("a relay speaks TLS with its clients and with its target", async () =>
   for (const relay of ["skip", "name", "tcp"]) assertEquals(await ask(await ground.connect(relay), big), big, relay);
   assertEquals(await ask(await ground.connect("bad"), "x").catch(() => ""), "");
   await until("the target is refused", () => ground.metric("errors_total", `relay="bad",reason="connect"`) === 1);
+  const said = ground.events.find(({ relay, type }) => relay === "bad" && type === "unreachable")?.message ?? "";
+  assertMatch(said, /^no TLS with 127\.0\.0\.1:\d+: .*; name the authority that .* \(target\.tls\.caFile\)/);
 });
 
 Deno.test("a relay asks its clients for a certificate, and shows its own to its target", async () => {
