@@ -29,17 +29,19 @@ export interface ForwardListener extends AsyncDisposable {
  * A connection whose other side failed is reset here, and never ended as if it were complete. One that is reset here has its stream
  * reset, which is all that a server can be told: to the pod's process, servers (podwire's own included) just end the connection.
  *
+ * @param ended Cuts off the connections whose clients have not taken everything yet.
  * @throws {ListenError} If the address is in use or cannot be had, or the runtime is a browser.
  */
 export async function listenForward(
   address: ForwardAddress,
   open: (local: SocketAddress) => Promise<ForwardedConnection>,
+  ended: AbortSignal,
 ): Promise<ForwardListener> {
   const place = "path" in address
     ? { path: address.path }
     : { hostname: address.hostname ?? "127.0.0.1", port: address.port };
   if (!hasSockets()) throw noSockets(place, "TCP or unix socket", "use connect()");
-  const listening = await listen(place, (local) => void carry(local, () => open(listening.address)));
+  const listening = await listen(place, (local) => void carry(local, () => open(listening.address), ended));
   const { promise, resolve } = Promise.withResolvers<void>();
   let closing = false;
   const close = () => {
@@ -59,7 +61,11 @@ export async function listenForward(
 }
 
 /** One connection from its first byte to its last. Whoever opened it is told how it went by itself. */
-async function carry(local: NodeDuplex, open: () => Promise<ForwardedConnection>): Promise<void> {
+async function carry(
+  local: NodeDuplex,
+  open: () => Promise<ForwardedConnection>,
+  ended: AbortSignal,
+): Promise<void> {
   let remote: ForwardedConnection;
   try {
     remote = await open();
@@ -67,8 +73,11 @@ async function carry(local: NodeDuplex, open: () => Promise<ForwardedConnection>
     return local.reset(); // `open` has told why.
   }
   const sent = send(local, remote);
+  // A client that reads slowly would be left with an end that looks like the pod's when this process ends.
+  const cut = () => local.reset();
+  ended.addEventListener("abort", cut);
   try {
-    await receive(remote, local);
+    await receive(remote, local).finally(() => ended.removeEventListener("abort", cut));
     await remote.closed;
     // The pod has ended the connection. A client that still talks gets time to read before it is cut off.
     const timer = setTimeout(() => local.close(), LINGER);

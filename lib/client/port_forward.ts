@@ -254,7 +254,7 @@ export class PortForward implements AsyncDisposable {
         if (!this.#ended.signal.aborted) this.#failed(info, error);
         throw error;
       }
-    });
+    }, this.#ended.signal);
     this.#listeners.add(listener);
     listener.closed.then(() => this.#listeners.delete(listener));
     if (this.#ended.signal.aborted) listener.close();

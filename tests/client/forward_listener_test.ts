@@ -18,11 +18,15 @@ import { FakeServer, makePod } from "./forward_server.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
+const NEVER = new AbortController().signal;
+
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
 interface Scene {
   readonly listener: ForwardListener;
   readonly peer: ForwardPeer;
+  /** Ends the port-forward, as far as its listener is concerned. */
+  readonly end: () => void;
   /** A client of the listener and the other end of its connection. */
   readonly client: () => Promise<{ conn: Deno.Conn; pair: PeerPair; connection: ForwardedConnection }>;
 }
@@ -35,17 +39,18 @@ async function withListener(
   const { session, peer } = withSession();
   const connections: ForwardedConnection[] = [];
   const { finDelay = 0, headers = {} } = options;
+  const ended = new AbortController();
   const listener = await listenForward({ port: 0 }, () => {
     const connection = new ForwardedConnection(session.open(8080), { port: 8080, finDelay });
     connections.push(connection);
     return Promise.resolve(connection);
-  });
+  }, ended.signal);
   const client = async () => {
     const conn = await connectTo(listener);
     return { conn, pair: await peer.accept(headers), connection: connections.at(-1)! };
   };
   try {
-    await work({ listener, peer, client });
+    await work({ listener, peer, client, end: () => ended.abort() });
   } finally {
     await listener[Symbol.asyncDispose]();
     peer.close();
@@ -196,9 +201,25 @@ Deno.test("listenForward() resets the streams of a client that goes while the po
 });
 
 Deno.test("listenForward() resets a client for whom nothing can be opened", async () => {
-  const listener = await listenForward({ port: 0 }, () => Promise.reject(new PodwireError("no way")));
+  const listener = await listenForward({ port: 0 }, () => Promise.reject(new PodwireError("no way")), NEVER);
   await assertResets(listener);
   await listener[Symbol.asyncDispose]();
+});
+
+Deno.test("listenForward() resets, at the end of the port-forward, a client that has not read everything", async () => {
+  await withListener({}, async ({ peer, client, end }) => {
+    const { conn, pair, connection } = await client();
+    using _ = conn;
+    const sending = (async () => {
+      for (let i = 0; i < 32; i++) await peer.data(pair.data, pattern(1 << 20)); // More than any socket's buffers.
+      if (peer.openStreams > 0) await peer.finish(pair);
+    })();
+    assertEquals((await readOnce(conn))?.length, 1024);
+    end();
+    await assertRejects(() => readAll(conn), Deno.errors.ConnectionReset);
+    await connection.closed;
+    await sending;
+  });
 });
 
 Deno.test("ForwardListener.close() stops listening and lets connections go on", async () => {
@@ -219,7 +240,7 @@ Deno.test("ForwardListener.close() stops listening and lets connections go on", 
 Deno.test("listenForward() rejects where it cannot listen", async () => {
   await withListener({}, async ({ listener: { address } }) => {
     assert("port" in address);
-    const error = await assertRejects(() => listenForward(address, () => Promise.reject()), ListenError);
+    const error = await assertRejects(() => listenForward(address, () => Promise.reject(), NEVER), ListenError);
     assertEquals([error.code, error.address], ["EADDRINUSE", address]);
   });
 });
@@ -229,7 +250,7 @@ Deno.test("listenForward() carries connections of a unix socket, which is its ow
   await withSocketPath(async (path) => {
     const listener = await listenForward({ path }, () => {
       return Promise.resolve(new ForwardedConnection(session.open(8080), { port: 8080 }));
-    });
+    }, NEVER);
     assertEquals(listener.address, { path });
     assertEquals((await Deno.stat(path)).mode! & 0o777, 0o600);
     using conn = await connectTo(listener);
@@ -280,7 +301,7 @@ Deno.test("listenForward() carries 200 connections at once, a fifth of them refu
     const connection = new ForwardedConnection(session.open(8080), { port: 8080 });
     connections.push(connection);
     return Promise.resolve(connection);
-  });
+  }, NEVER);
   const outcomes = await Promise.all(Array.from({ length: 200 }, async (_, i) => {
     const payload = pattern(1000 * (i % 50));
     try {
