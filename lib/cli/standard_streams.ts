@@ -4,6 +4,8 @@
  * @module
  */
 
+import { PodwireError, systemText } from "../bytes/mod.ts";
+
 /** Nobody reads our output any more (`podwire … | head -1`): a quiet end, not a failure to tell of. */
 export class OutputClosedError extends Error {
   /** The class's name. */
@@ -26,6 +28,8 @@ export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void>
     for (let written = 0; written < bytes.length;) written += await sink.write(bytes.subarray(written));
   } catch (cause) {
     if (cause instanceof Deno.errors.BrokenPipe) throw new OutputClosedError("standard output was closed", { cause });
+    const name = sink === Deno.stdout ? "standard output" : sink === Deno.stderr ? "standard error" : undefined;
+    if (name) throw new PodwireError(`cannot write ${name}: ${systemText(cause)}`, { cause });
     throw cause;
   }
 }

@@ -189,6 +189,22 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "podwire says which of its streams cannot be written",
+  ignore: Deno.build.os !== "linux", // It has /dev/full.
+  async fn() {
+    await using ground = await Ground.start();
+    for (const args of [["exec", "one", "--", "echo", "x"], ["version", "--client"]]) {
+      const { code, stderr } = await new Deno.Command("sh", {
+        args: ["-c", '"$@" >/dev/full', "sh", Deno.execPath(), ...PODWIRE, ...ground.flags, ...args],
+        env: { KUBECONFIG: `${ground.folder}/kubeconfig` },
+      }).output();
+      const text = "error: cannot write standard output: no space left on device\n";
+      assertEquals([code, new TextDecoder().decode(stderr)], [1, text], args.join(" "));
+    }
+  },
+});
+
 Deno.test("podwire attach says why it cannot, in kubectl's words", async () => {
   await using ground = await Ground.start();
   const rows: Array<[args: string[], stderr: string]> = [
