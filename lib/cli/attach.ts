@@ -65,6 +65,7 @@ export const command = defineCommand({
     const { code, raw } = await runSession((options) => cluster.pod(name, { namespace }).attach(options), {
       stdin: flags.stdin,
       tty,
+      remoteTty: container.tty ?? false,
       quiet: flags.quiet,
       container: container.name,
       ...(verbosity >= 6 && { verbose: `attach ${JSON.stringify(name)}` }),

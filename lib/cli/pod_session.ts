@@ -41,6 +41,8 @@ export interface SessionOptions {
   readonly stdin: boolean;
   /** `-t`: the command gets a terminal, if there is one here. */
   readonly tty: boolean;
+  /** What is attached to has a terminal: its output comes as one stream, whatever is here. */
+  readonly remoteTty?: boolean;
   /** `-q`: nothing is printed but what the container prints. */
   readonly quiet: boolean;
   /** The container. */
@@ -88,7 +90,7 @@ export async function runSession(
   await using remote = await start({
     container: options.container,
     stdin: options.stdin ? "piped" : "null",
-    tty: raw,
+    tty: raw || (options.remoteTty ?? false),
     ...(sent && { size: sent }),
     onNotice: (text) => void note(`note: ${text}${raw ? "\r" : ""}`),
   }).spawn();

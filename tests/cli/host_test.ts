@@ -170,6 +170,22 @@ Deno.test("podwire attach knows no detach keys in input that is piped", async ()
 });
 
 Deno.test({
+  name: "podwire attach shows the terminal of a container, and types into it, without one here",
+  ignore: Deno.build.os !== "linux", // The host serves terminals on Linux only.
+  async fn() {
+    await using ground = await Ground.start();
+    const watcher = ground.spawn(["attach", "shell", "-v=6"]);
+    const log = await readUntil(watcher.stderr, (text) => /^attach "shell": .*\n/m.test(text));
+    assertStringIncludes(log, "/attach?container=main&stdout=true&tty=true "); // containerd refuses it with stderr.
+    const typist = await ground.run(["attach", "-i", "-q", "shell"], "echo $((6 * 7))\n");
+    assertEquals([typist.code, typist.stderr], [0, ""]);
+    await readUntil(watcher.stdout, (text) => /^42\r\n/m.test(text));
+    watcher.kill();
+    await Promise.all([watcher.stdout.cancel(), watcher.stderr.cancel(), watcher.status]);
+  },
+});
+
+Deno.test({
   name: "podwire exec ends as its command does when nothing can be written to stderr",
   ignore: Deno.build.os !== "linux", // It has /dev/full.
   async fn() {
