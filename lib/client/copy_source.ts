@@ -58,11 +58,10 @@ export class PodSource implements TreeSource {
   /** Without `tar`: what a shell sees, and each file on its own. */
   async *#list(): AsyncGenerator<TreeEntry> {
     const root = fromText(this.#path);
-    const { code, stdout, stderr } = await this.#shell.run(`${LIST}podwire_list ${quote(root)}`);
-    if (code !== 0) {
-      this.failure = new CopyError(toolError(stderr, code), { code });
-      return;
-    }
+    const { code, stdout, stderr } = await this.#shell.run(
+      `${LIST}podwire_c=0; podwire_list ${quote(root)}; (exit "$podwire_c")`,
+    );
+    if (code !== 0) this.failure = new CopyError(toolError(stderr, code), { code }); // The rest is copied, as with `tar`.
     const fields = stdout.split("\0");
     for (let i = 0; i + 3 < fields.length; i += 4) {
       const [type = "", name = "", stat = "", target = ""] = fields.slice(i, i + 4);
@@ -113,10 +112,16 @@ export class PodSource implements TreeSource {
   }
 }
 
-/** Tells of everything in a tree, four fields an entry: what it is, its path, its figures, what a link holds. */
-const LIST = `podwire_list() {
+/**
+ * Tells of everything in a tree, four fields an entry: what it is, its path, its figures, what a link holds. Fails in the end if
+ * something cannot be read: a folder that may not be looked into would seem to be empty.
+ */
+const LIST = `podwire_fail() { podwire_c=1; printf '%s: %s\\n' "$@" >&2; }
+podwire_list() {
 if [ -L "$1" ]; then podwire_t=symlink; elif [ -d "$1" ]; then podwire_t=directory; elif [ -f "$1" ]; then podwire_t=file
-elif [ -e "$1" ]; then podwire_t=other; else printf '%s: No such file or directory\\n' "$1" >&2; return 1; fi
+elif [ -e "$1" ]; then podwire_t=other; else podwire_fail "$1" 'No such file or directory'; return; fi
+case $podwire_t in directory) [ -r "$1" ] && [ -x "$1" ];; file) [ -r "$1" ];; esac ||
+{ podwire_fail "$1" 'Permission denied'; [ "$podwire_t" = directory ] || return 0; }
 printf '%s\\0%s\\0%s\\0%s\\0' "$podwire_t" "$1" \
 "$(stat -c '%a %u %g %s %Y' "$1" 2>/dev/null || ls -lnd "$1")" "$(readlink "$1" 2>/dev/null)"
 if [ "$podwire_t" = directory ]; then for podwire_e in "\${1%/}"/* "\${1%/}"/.[!.]* "\${1%/}"/..?*; do

@@ -207,3 +207,22 @@ Deno.test("podwire cp takes no harm from a container that lies", async () => {
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("podwire cp copies what it may read, and fails for the rest, with tar and without", async () => {
+  // Root may read everything.
+  const sh = { name: "sh", script: 'exec /usr/bin/setpriv --reuid=65534 --clear-groups /bin/sh "$@"' };
+  const root = Deno.uid() === 0;
+  const tools: Program[] = [...without("sh"), root ? sh : "sh"];
+  await using ground = await CpGround.start({ one: tools, bare: tools.filter((name) => name !== "tar") });
+  await ground.sh(
+    "chmod 711 .; mkdir -p here/d/locked here/d/ok; echo x >here/d/locked/f; echo y >here/d/ok/f; echo z >here/d/f",
+  );
+  await ground.sh("chmod 600 here/d/f; chmod 000 here/d/locked" + (root ? "" : " here/d/f"));
+  for (const [pod, what] of [["one", "tar: d/locked: Cannot open: "], ["bare", "@/here/d/locked: "]]) {
+    const { code, stderr } = await ground.cp([`${pod}:@/here/d`, `@/there/${pod}`]);
+    assertStringIncludes(stderr, `${what}Permission denied\n`);
+    assertEquals(code === 0, false, pod);
+    assertEquals(await ground.sh(`cat there/${pod}/ok/f; ls there/${pod}/f 2>&1 | grep -c such`), "y\n1\n");
+  }
+  await ground.sh("chmod -R u+rwX .");
+});
