@@ -299,5 +299,5 @@ function standardInput(): TreeSource {
     size: undefined,
     content: contentOf(stream),
   };
-  return { entries: () => ReadableStream.from([entry]), changed: () => Promise.resolve([]) };
+  return { name: "standard input", entries: () => ReadableStream.from([entry]), changed: () => Promise.resolve([]) };
 }

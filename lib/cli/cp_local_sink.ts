@@ -114,6 +114,10 @@ export class LocalSink {
       return this.#options.onWarning(`warning: skipping ${JSON.stringify(place)}: not a name for a file`);
     }
     if (type === "other") {
+      if (path === "") {
+        this.#problems.push(`${this.#source.name}: not a file, a folder or a link: not copied`);
+        return;
+      }
       return this.#options.onWarning(`warning: skipping ${JSON.stringify(place)}: not a file, a folder or a link`);
     }
     if (type === "symlink" || type === "link") return void this.#links.push(entry);
@@ -279,7 +283,11 @@ export class LocalSink {
     const { path, type, target = "" } = entry;
     const place = this.#place(path);
     const inside = type === "link" ? this.#files.has(target) : staysInside(path, target);
-    if (!inside) return this.#options.onWarning(this.#options.linkWarning(place, showName(target)));
+    if (!inside) {
+      // kubectl's success, with nothing copied.
+      if (path === "") this.#problems.push(`${this.#source.name}: a link to ${showName(target)}: not copied`);
+      return this.#options.onWarning(this.#options.linkWarning(place, showName(target)));
+    }
     if (path !== "" && !await this.#makeFolder(parentPath(path))) return;
     if (type === "symlink") this.#files.delete(path); // What it replaces is no file to link to any more.
     if (toText(path) === undefined || toText(target) === undefined) {

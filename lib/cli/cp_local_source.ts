@@ -21,7 +21,7 @@ const CHUNK = 256 * 1024;
 
 /** The file or folder `path` of this machine. Symbolic links are entries, and not followed. */
 export class LocalSource implements TreeSource {
-  readonly #path: string;
+  readonly name: string;
   /** The first name of each file that has several. */
   readonly #names = new Map<string, string>();
   /** When the files were changed that are being copied. */
@@ -29,18 +29,18 @@ export class LocalSource implements TreeSource {
 
   /** A tree; nothing is read yet. */
   constructor(path: string) {
-    this.#path = path;
+    this.name = path;
   }
 
   /** How many bytes there are to copy, roughly: for who shows how far a copy is. */
   estimate(): Promise<number> {
-    return sizeOf(this.#path, new Turn());
+    return sizeOf(this.name, new Turn());
   }
 
   async *entries(): AsyncGenerator<TreeEntry> {
-    const entry = this.#look(this.#path, "");
+    const entry = this.#look(this.name, "");
     yield entry;
-    if (entry.type === "directory") yield* this.#folder(this.#path, "");
+    if (entry.type === "directory") yield* this.#folder(this.name, "");
   }
 
   changed(files: readonly FileSum[]): Promise<string[]> {
@@ -48,7 +48,7 @@ export class LocalSource implements TreeSource {
       const known = this.#times.get(path);
       this.#times.delete(path);
       if (known === undefined) return false; // It came out of `tar`, which has checked that.
-      const info = lookAt(place(this.#path, toText(path)!), false);
+      const info = lookAt(place(this.name, toText(path)!), false);
       return info?.size !== size || (info.mtime?.getTime() ?? 0) !== known;
     });
     return Promise.resolve(changed.map(({ path }) => path));

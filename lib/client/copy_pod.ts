@@ -125,6 +125,7 @@ async function uploadContent(
       place,
       shell,
       {
+        name: path,
         entries: () => streamOf([entry]),
         changed: (files) => {
           const wrong = files.find(({ size }) => size !== (content.size ?? size));
@@ -166,7 +167,10 @@ export async function download(pod: Pod, path: string, options: CopyOptions): Pr
   try {
     const { value: entry } = await entries.next();
     if (!entry) throw source.failure ?? new CopyError(`${path} is not there`);
-    if (entry.type !== "file" || entry.path !== "") throw new CopyError(`${path} is no file, but a ${entry.type}`);
+    if (entry.type !== "file" || entry.path !== "") {
+      const what = entry.type === "other" ? "device, socket or pipe" : entry.type;
+      throw new CopyError(`${path} is no file, but a ${what}`);
+    }
     const digest = new SegmentDigest(() => shell.digest(), shell.segment);
     const reader = entry.content!.open(0).getReader();
     let size = 0;

@@ -195,7 +195,7 @@ class TreeSend {
         await turn.share();
         this.#check(entry);
         if (entry.type === "other") {
-          this.#problems.push(`${showName(entry.path)}: not a file, a folder or a link: not copied`);
+          this.#problems.push(`${this.#called(entry.path)}: not a file, a folder or a link: not copied`);
         } // After what is in them: that changes their time, and may need a right that they do not give.
         else if (entry.type === "directory") folders.push(entry);
         else if (entry.type === "link") links.push(entry);
@@ -418,13 +418,17 @@ class TreeSend {
     return `{ chown ${uid}:${gid} ${file} 2>/dev/null; chmod ${(mode & 0o7777).toString(8)} ${file}; } && ${time}`;
   }
 
+  #called(path: string): string {
+    return showName(joinPath(fromText(this.#source.name), path));
+  }
+
   #staged(path: string): string {
     return joinPath(fromText(this.#stage), stagedName(path));
   }
 
   async #giveUp(path: string): Promise<void> {
     this.#givenUp.add(path);
-    this.#problems.push(`${showName(path)} changed while it was copied: not copied`);
+    this.#problems.push(`${this.#called(path)} changed while it was copied: not copied`);
     await this.#shell.run(`rm -f ${quote(this.#staged(path))}`);
   }
 

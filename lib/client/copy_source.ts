@@ -15,16 +15,16 @@ import type { EntryType, FileSum, TreeEntry, TreeSource } from "./copy_tree.ts";
 export class PodSource implements TreeSource {
   /** Why `tar` could not read everything, if so: known after the last entry. */
   failure: CopyError | undefined;
+  readonly name: string;
   readonly #place: CopyPlace;
   readonly #shell: ContainerShell;
-  readonly #path: string;
   readonly #checks = new Map<string, FileCheck>();
 
   /** A tree in the container that `shell` runs in. */
   constructor(place: CopyPlace, shell: ContainerShell, path: string) {
+    this.name = path;
     this.#place = place;
     this.#shell = shell;
-    this.#path = path;
   }
 
   /**
@@ -37,7 +37,7 @@ export class PodSource implements TreeSource {
   }
 
   async *#unpack(): AsyncGenerator<TreeEntry> {
-    const packing = packingOf(this.#path);
+    const packing = packingOf(this.name);
     const prefix = fromText(packing.base);
     const { sum } = this.#shell;
     const check = { sum, digest: this.#shell.digest(), filesChecked: true };
@@ -57,7 +57,7 @@ export class PodSource implements TreeSource {
 
   /** Without `tar`: what a shell sees, and each file on its own. */
   async *#list(): AsyncGenerator<TreeEntry> {
-    const root = fromText(this.#path);
+    const root = fromText(this.name);
     const { code, stdout, stderr } = await this.#shell.run(
       `${LIST}podwire_c=0; podwire_list ${quote(root)}; (exit "$podwire_c")`,
     );
@@ -108,7 +108,7 @@ export class PodSource implements TreeSource {
   }
 
   #name(path: string): string {
-    return joinPath(fromText(this.#path), path);
+    return joinPath(fromText(this.name), path);
   }
 }
 

@@ -42,6 +42,8 @@ export interface FileSum {
 
 /** Where a tree comes from. */
 export interface TreeSource {
+  /** What its root is called, for errors. */
+  readonly name: string;
   /** Its entries: a folder before what is in it. */
   entries(): AsyncIterable<TreeEntry>;
   /** Is told that the first segments of a file have been read, and what their checksums are: time to compare them. */

@@ -52,7 +52,7 @@ async function write(
   const { sha256sum } = await loadDigests();
   const source: TreeSource = "changed" in entries
     ? entries
-    : { entries: () => ReadableStream.from(entries), changed: () => Promise.resolve(changed) };
+    : { name: "source", entries: () => ReadableStream.from(entries), changed: () => Promise.resolve(changed) };
   const sink = new LocalSink(root, source, {
     preserve: true,
     digest: () => new SegmentDigest(sha256sum!, Infinity),
@@ -325,6 +325,7 @@ Deno.test("LocalSink ends when nothing is written any more", async () => {
     const ended = new AbortController();
     const steps: string[] = [];
     const source: TreeSource = {
+      name: "source",
       async *entries() {
         yield entry("directory", "");
         for (const name of ["a", "b", "c"]) {

@@ -25,6 +25,7 @@ async function copyWhile(change: (path: string) => Promise<void>): Promise<void>
   await Deno.link(`${folder}/kept`, `${folder}/link`);
   const local = new LocalSource(folder);
   const source: TreeSource = {
+    name: "source",
     async *entries() {
       for await (const entry of local.entries()) {
         yield entry;
@@ -37,7 +38,7 @@ async function copyWhile(change: (path: string) => Promise<void>): Promise<void>
   await assertRejects(
     () => files.write(source, ground.path("copy"), { preserve: true, jobs: 4 }),
     CopyError,
-    "odd changed while it was copied: not copied",
+    "source/odd changed while it was copied: not copied",
   );
   const there = Array.from(Deno.readDirSync(ground.path("copy")), ({ name }) => name);
   assertEquals(there.sort(), ["a", "kept", "link"]);

@@ -16,6 +16,7 @@ async function write(
 ): Promise<void> {
   using files = await ContainerFiles.open({ pod: ground.pod, retries: 3 });
   const source = {
+    name: "source",
     entries: () => ReadableStream.from(entries),
     changed: (files: readonly FileSum[]) => (changed(files), Promise.resolve([])),
   };

@@ -68,6 +68,15 @@ export const CP_DIFFERENCES: readonly CpDifference[] = [
     files: { kubectl: /^(?![^]*new\/l)/, podwire: /\.\/new\/l -> a\n/ },
   },
   {
+    args: /^POD:\/tmp\/w\/link /,
+    reason: "to have copied nothing of what was asked for is no success",
+    code: { kubectl: 0, podwire: 1 },
+    stderr: {
+      kubectl: /^warning: skipping symlink: .*\n$/,
+      podwire: /^warning: skipping symlink: .*\nerror: \/tmp\/w\/link: a link to file: not copied\n$/,
+    },
+  },
+  {
     args: /^file src POD:/,
     reason: "podwire takes several sources",
     code: { kubectl: 1, podwire: 0 },
