@@ -267,10 +267,10 @@ else printf 'what was staged in %s is gone\\n' ${quote(stage)} >&2; (exit 1); fi
 
   /** Waits until a process of an exec that broke is gone: it must not write any more. */
   async waitGone(pid: string): Promise<void> {
-    if (!/^\d+$/.test(pid)) return;
+    if (pid === "") return;
     await this.run(
       `podwire_i=0; while kill -0 ${pid} 2>/dev/null; do podwire_i=$((podwire_i + 1))
-if [ "$podwire_i" -gt 100 ]; then kill -9 ${pid}; break; fi; sleep 0.1 2>/dev/null || sleep 1; done; :`,
+if [ "$podwire_i" -gt 100 ]; then ${killCommand(pid)}; break; fi; sleep 0.1 2>/dev/null || sleep 1; done; :`,
     );
   }
 
@@ -358,6 +358,11 @@ export async function startIn(
   stdin: "piped" | "null",
 ): Promise<RemoteProcess> {
   return await pod.exec(command, { stdin, ...(container && { container }), ...(signal && { signal }) }).spawn();
+}
+
+/** Ends the process of an exec and what it has started: container runtimes make each exec a process group of its own. */
+export function killCommand(pid: string): string {
+  return `{ kill -9 -${pid} || kill -9 ${pid}; } 2>/dev/null`;
 }
 
 /** Counts the breaks of one part of a copy. */

@@ -13,7 +13,7 @@ import { contentOf, readAll } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
 import { bytesOf, folderOf, fromText, joinPath, quote, showName } from "./copy_names.ts";
 import { pour, sendFile } from "./copy_send.ts";
-import { ContainerShell, type CopyPlace, ESCAPED, retriesOf, startIn, toolError } from "./copy_shell.ts";
+import { ContainerShell, type CopyPlace, ESCAPED, killCommand, retriesOf, startIn, toolError } from "./copy_shell.ts";
 import {
   type CopyEvent,
   type FileSum,
@@ -57,11 +57,12 @@ export async function sendTree(
     }`,
   );
   if (made.code !== 0) throw new CopyError(`cannot copy into ${folder}: ${toolError(made.stderr, made.code)}`, made);
+  const send = new TreeSend(place, shell, source, stage, options);
   let problems: string[];
   try {
-    problems = await new TreeSend(place, shell, source, stage, options).run();
+    problems = await send.run();
   } catch (error) {
-    await clean(place, shell, name, error);
+    await clean(place, shell, name, error, send.writers);
     throw error;
   }
   try {
@@ -77,9 +78,17 @@ export async function sendTree(
 }
 
 /** Removes what was staged after a failure; where that cannot be, says where it lies. */
-async function clean(place: CopyPlace, shell: ContainerShell, stage: string, error: unknown): Promise<void> {
-  // What still writes there ends with its connection.
-  const remove = `rm -rf ${quote(stage)} 2>/dev/null || { sleep 1; rm -rf ${quote(stage)}; }`;
+async function clean(
+  place: CopyPlace,
+  shell: ContainerShell,
+  stage: string,
+  error: unknown,
+  writers: Iterable<string> = [],
+): Promise<void> {
+  // What else still writes there ends with its connection.
+  const remove = `${Array.from(writers, (pid) => `${killCommand(pid)}\n`).join("")}rm -rf ${
+    quote(stage)
+  } 2>/dev/null || { sleep 1; rm -rf ${quote(stage)}; }`;
   try {
     if (!place.signal?.aborted) return void await shell.must(remove);
     const other = await ContainerShell.open({ ...place, retries: 0, signal: AbortSignal.timeout(CLEAN_TIMEOUT) });
@@ -168,6 +177,8 @@ class TreeSend {
   readonly #above = new Set<string>();
   /** What has an owner or a time that `tar` is not told. */
   readonly #untold: TreeEntry[] = [];
+  /** The process ids of what unpacks in the container, or may still do so after a break. */
+  readonly writers = new Set<string>();
   readonly #running = new Set<Promise<void>>();
   #window: Window | undefined;
   #large = 0;
@@ -337,20 +348,28 @@ class TreeSend {
     const command = ["sh", "-c", UNPACK, "sh", this.#stage, listName, ...flags];
     const child = await startIn(this.#place, command, "piped");
     let stdout = "";
+    const pid = () => /^(\d+)\n/.exec(stdout)?.[1] ?? "";
     try {
       const [, , stderr] = await Promise.all([
         pour(streamOf(archive), child.stdin, () => {}),
         (async () => {
-          for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) stdout += text;
+          for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+            stdout += text;
+            if (pid()) this.writers.add(pid());
+          }
         })(),
         new Response(child.stderr).text(),
       ]);
       const { code } = await child.status;
+      this.writers.delete(pid());
       if (code !== 0) throw new CopyError(toolError(fromText(stderr), code), { code });
       return stdout.endsWith("\nchecked\n");
     } catch (error) {
       child.close();
-      if (!(error instanceof CopyError)) await this.#shell.waitGone(stdout.split("\n")[0] ?? "");
+      if (!(error instanceof CopyError)) {
+        await this.#shell.waitGone(pid());
+        this.writers.delete(pid());
+      }
       throw error;
     } finally {
       child.close();

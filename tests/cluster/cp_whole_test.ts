@@ -46,6 +46,34 @@ Deno.test("podwire cp copies 1 GiB each way over a link that is cut 20 times", a
   }
 });
 
+Deno.test("podwire cp of many files that a signal ends leaves nothing in the container", async () => {
+  const cluster = await ground();
+  const folder = await Deno.makeTempDir({ prefix: "podwire-cp-" });
+  try {
+    await sh(folder, `mkdir up; for f in {1..20000}; do echo "$f" >up/f$f; done`);
+    await cluster.withPod({ prefix: "cp" }, async ({ name }) => {
+      // Much is on its way then, which tar unpacks for a while.
+      const unpacks = "until ls -d /tmp/.podwire-*/tree/f1; do sleep 0.05; done 2>/dev/null";
+      const begun = cluster.kubectl(["exec", name, "--", "timeout", "30", "sh", "-c", unpacks]);
+      const [program = "", ...rest] = [...cluster.enter, ...await podwire()];
+      const child = new Deno.Command(program, {
+        args: [...rest, "cp", `${folder}/up`, `${name}:/tmp/up`],
+        env: cluster.environment(),
+        stdout: "null",
+        stderr: "piped",
+      }).spawn();
+      assertEquals((await begun).code, 0);
+      child.kill("SIGINT");
+      const { code, stderr } = await child.output();
+      assertEquals(code, 130, new TextDecoder().decode(stderr));
+      const { stdout } = await cluster.kubectl(["exec", name, "--", "sh", "-c", "ls -A /tmp; ps | grep '[t]ar -x'; :"]);
+      assertEquals(stdout, "", "nothing staged is left, and nobody who unpacks");
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 const ROWS: ReadonlyArray<readonly [ServerName, NodeName]> = [["default", "node1"], ["mid", "node1"], ["old", "node2"]];
 
 for (const [server, node] of ROWS) {
