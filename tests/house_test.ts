@@ -6,6 +6,7 @@ import { VERSION } from "../lib/client/version.ts";
 /** Lowest first: a room imports only from rooms before it. */
 const ROOMS = [
   "bytes",
+  "yaml",
   "websocket",
   "spdy",
   "channels",

@@ -20,7 +20,8 @@ export interface Position {
  *
  * @example
  * ```ts
- * import { ConfigError, parseKubeconfig } from "./mod.ts";
+ * import { ConfigError } from "./errors.ts";
+ * import { parseKubeconfig } from "./kubeconfig.ts";
  *
  * try {
  *   parseKubeconfig("clusters:\n- name: 5\n", "config");

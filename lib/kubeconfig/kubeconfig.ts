@@ -3,11 +3,9 @@
  *
  * @module
  */
-import type { Position } from "./errors.ts";
-import { Fields } from "./fields.ts";
+import { Fields, parseYaml, Source } from "../yaml/mod.ts";
+import { ConfigError, type Position } from "./errors.ts";
 import { Secret } from "./secret.ts";
-import { Source } from "./source.ts";
-import { parseYaml } from "./yaml.ts";
 
 /** A cluster: how to reach it. */
 export interface KubeconfigCluster {
@@ -135,14 +133,14 @@ const EXEC_EXTENSION = "client.authentication.k8s.io/exec";
  *
  * @example
  * ```ts
- * import { parseKubeconfig } from "./mod.ts";
+ * import { parseKubeconfig } from "./kubeconfig.ts";
  *
  * const config = parseKubeconfig("clusters:\n- name: dev\n  cluster: { server: https://dev.example }\n", "config");
  * console.log(config.clusters.get("dev")?.value.server);
  * ```
  */
 export function parseKubeconfig(text: string, file: string): Kubeconfig {
-  const source = new Source(text, file);
+  const source = new KubeconfigSource(text, file);
   const root = parseYaml(text, source);
   if (!root) return { clusters: new Map(), users: new Map(), contexts: new Map() };
   const config = new Fields(source, root, "");
@@ -160,6 +158,19 @@ export function parseKubeconfig(text: string, file: string): Kubeconfig {
     users: entries(config, "users", "user", file, readUser),
     contexts: entries(config, "contexts", "context", file, readContext),
   };
+}
+
+/** A kubeconfig's text. */
+class KubeconfigSource extends Source {
+  override error(offset: number, text: string, key?: string): ConfigError {
+    const line = this.line(offset);
+    const where = key === undefined ? `line ${line}` : `line ${line}: ${key}`;
+    return new ConfigError(`error loading config file "${this.file}": ${where}: ${text}`, {
+      file: this.file,
+      line,
+      ...(key !== undefined && { key }),
+    });
+  }
 }
 
 function entries<T>(
@@ -193,7 +204,7 @@ function entries<T>(
 
 /** An entry with a name and nothing else. */
 const NOTHING: Fields = new Fields(
-  new Source("", ""),
+  new KubeconfigSource("", ""),
   { kind: "mapping", offset: 0, entries: new Map(), keys: [] },
   "",
 );

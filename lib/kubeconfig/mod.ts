@@ -7,29 +7,9 @@
 export type { ClusterAccess, Credentials } from "./access.ts";
 export { CombinedCredentials, type CredentialSource } from "./credentials.ts";
 export { ConfigError, CredentialsError, type Position } from "./errors.ts";
-export { Fields } from "./fields.ts";
 export type { HostEnvironment, RunOptions, RunResult } from "./host.ts";
-export {
-  type Entry,
-  type Impersonation,
-  type Kubeconfig,
-  type KubeconfigCluster,
-  type KubeconfigContext,
-  type KubeconfigExec,
-  type KubeconfigUser,
-  parseKubeconfig,
-} from "./kubeconfig.ts";
+export type { Impersonation } from "./kubeconfig.ts";
 export { loadAccess } from "./load_access.ts";
 export type { AccessOptions } from "./options.ts";
 export { Secret } from "./secret.ts";
 export { serverUrl, takeUser } from "./server.ts";
-export { Source } from "./source.ts";
-export {
-  isTrue,
-  parseYaml,
-  toJson,
-  type YamlMapping,
-  type YamlNode,
-  type YamlScalar,
-  type YamlSequence,
-} from "./yaml.ts";

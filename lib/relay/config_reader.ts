@@ -3,15 +3,8 @@
  *
  * @module
  */
-import {
-  ConfigError,
-  isTrue,
-  Source,
-  type YamlMapping,
-  type YamlNode,
-  type YamlScalar,
-  type YamlSequence,
-} from "../kubeconfig/mod.ts";
+import { ConfigError } from "../kubeconfig/mod.ts";
+import { isTrue, Source, type YamlMapping, type YamlNode, type YamlScalar, type YamlSequence } from "../yaml/mod.ts";
 
 /** More problems than this are counted, not told: the message goes to a log. */
 const MAX_TOLD = 20;

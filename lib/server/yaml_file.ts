@@ -4,7 +4,8 @@
  * @module
  */
 import { systemText } from "../bytes/mod.ts";
-import { ConfigError, Fields, parseYaml, Source } from "../kubeconfig/mod.ts";
+import { ConfigError } from "../kubeconfig/mod.ts";
+import { Fields, parseYaml, Source } from "../yaml/mod.ts";
 
 /** A file's text. */
 export class YamlFile extends Source {

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { ConfigError, parseKubeconfig } from "../../lib/kubeconfig/mod.ts";
+import { parseKubeconfig } from "../../lib/kubeconfig/kubeconfig.ts";
+import { ConfigError } from "../../lib/kubeconfig/mod.ts";
 
 const BROKEN = new URL("testdata/broken/", import.meta.url);
 

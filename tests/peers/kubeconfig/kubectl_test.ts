@@ -7,7 +7,8 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { decodeBase64 } from "@std/encoding/base64";
-import { type AccessOptions, ConfigError, loadAccess, parseKubeconfig } from "../../../lib/kubeconfig/mod.ts";
+import { parseKubeconfig } from "../../../lib/kubeconfig/kubeconfig.ts";
+import { type AccessOptions, ConfigError, loadAccess } from "../../../lib/kubeconfig/mod.ts";
 import { serverUrl } from "../../../lib/kubeconfig/server.ts";
 
 const KUBECTL = Deno.env.get("PODWIRE_KUBECTL") ?? "kubectl";

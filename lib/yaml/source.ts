@@ -1,12 +1,11 @@
 /**
- * A kubeconfig's text as the origin of errors.
+ * A file's text as the origin of errors.
  *
  * @module
  */
-import { ConfigError } from "./errors.ts";
 
-/** A text and its name: turns offsets into lines. */
-export class Source {
+/** A text and its name: turns offsets into lines. Who reads it says how its errors look. */
+export abstract class Source {
   /** The file's name. */
   readonly file: string;
   readonly #starts: number[] = [0];
@@ -30,13 +29,5 @@ export class Source {
   }
 
   /** The error for something at `offset` that makes the whole file unusable. */
-  error(offset: number, text: string, key?: string): ConfigError {
-    const line = this.line(offset);
-    const where = key === undefined ? `line ${line}` : `line ${line}: ${key}`;
-    return new ConfigError(`error loading config file "${this.file}": ${where}: ${text}`, {
-      file: this.file,
-      line,
-      ...(key !== undefined && { key }),
-    });
-  }
+  abstract error(offset: number, text: string, key?: string): Error;
 }

@@ -1,11 +1,10 @@
 /**
- * Reads the keys of a YAML mapping into the types that a kubeconfig has.
+ * Reads the keys of a YAML mapping into the types that a configuration has.
  *
  * @module
  */
-import type { ConfigError } from "./errors.ts";
 import type { Source } from "./source.ts";
-import { decodeBase64Text, isTrue, toJson, type YamlNode } from "./yaml.ts";
+import { decodeBase64Text, isTrue, toJson, type YamlNode } from "./parse.ts";
 
 /** The keys of one mapping. What is absent, null or an empty text is `undefined`, as it is to kubectl. */
 export class Fields {
@@ -18,7 +17,7 @@ export class Fields {
   /**
    * Takes a mapping; null is an empty one.
    *
-   * @throws {ConfigError} when the value is something else.
+   * @throws {Error} The source's, when the value is something else.
    */
   constructor(source: Source, node: YamlNode, key: string) {
     this.key = key;
@@ -52,7 +51,7 @@ export class Fields {
   /**
    * Makes sure that there are no keys but the `known` ones, and each once.
    *
-   * @throws {ConfigError} If there are.
+   * @throws {Error} The source's, if there are.
    */
   only(known: readonly string[]): void {
     const seen = new Set<string>();
@@ -110,7 +109,7 @@ export class Fields {
   }
 
   /** The error for one key of this mapping, or for the mapping itself when the key is absent. */
-  error(name: string, text: string): ConfigError {
+  error(name: string, text: string): Error {
     return this.#source.error((this.#entries.get(name) ?? this.#node).offset, text, this.#path(name));
   }
 
@@ -128,7 +127,7 @@ export class Fields {
     throw this.#source.error(node.offset, `must be a string, not ${describe(node)}${hint}`, path);
   }
 
-  #wrong(node: YamlNode, name: string, wanted: string): ConfigError {
+  #wrong(node: YamlNode, name: string, wanted: string): Error {
     return this.#source.error(node.offset, `must be ${wanted}, not ${describe(node)}`, this.#path(name));
   }
 

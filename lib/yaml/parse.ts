@@ -87,7 +87,7 @@ export function toJson(node: YamlNode, tooLarge: () => Error): unknown {
 /**
  * Reads the first document of a text; a text without one is `undefined`. Later documents are not looked at.
  *
- * @throws {ConfigError} when the text is not YAML; the text itself is never quoted.
+ * @throws {Error} The source's, when the text is not YAML; the text itself is never quoted.
  */
 export function parseYaml(text: string, source: Source): YamlNode | undefined {
   text = firstDocument(text);
