@@ -59,15 +59,7 @@ Deno.test("a room imports only from rooms above it, and only their mod.ts", asyn
 });
 
 Deno.test("mod.ts reaches no Deno. and no node: while it is loaded", async () => {
-  const { code, stdout } = await new Deno.Command(Deno.execPath(), {
-    args: ["info", ...await denoFlags(), "--json", "mod.ts"],
-    cwd: ROOT,
-    stderr: "inherit",
-  }).output();
-  assertEquals(code, 0);
-  const { modules } = JSON.parse(new TextDecoder().decode(stdout)) as {
-    modules: Array<{ specifier: string; dependencies?: Dependency[] }>;
-  };
+  const { modules } = await graph("mod.ts");
   const own = modules.filter(({ specifier }) => specifier.startsWith(ROOT.href));
   assert(own.length > 20, `only ${own.length} modules`);
   for (const { specifier, dependencies = [] } of own) {
@@ -81,6 +73,20 @@ Deno.test("mod.ts reaches no Deno. and no node: while it is loaded", async () =>
   }
 });
 
+Deno.test("mod.ts loads no YAML reader, no inflater and no copying before somebody uses them", async () => {
+  const { roots, redirects, modules } = await graph("mod.ts");
+  const known = new Map(modules.map((module) => [module.specifier, module]));
+  const loaded = new Set(roots);
+  for (const specifier of loaded) {
+    for (const { code, isDynamic } of known.get(specifier)?.dependencies ?? []) {
+      if (code && !isDynamic) loaded.add(redirects[code.specifier] ?? code.specifier);
+    }
+  }
+  assert(loaded.size > 20, `only ${loaded.size} modules`);
+  const late = /^npm:|\/lib\/(?:yaml|spdy)\/|\/copy_(?!error\b)/;
+  assertEquals([...loaded].filter((specifier) => late.test(specifier)), []);
+});
+
 Deno.test("mod.ts exports every error of the client's, to be told from others by instanceof", async () => {
   const errors: string[] = [];
   for await (const { text } of sources(new URL("lib/client/", ROOT))) {
@@ -90,6 +96,23 @@ Deno.test("mod.ts exports every error of the client's, to be told from others by
   const exported = Object.keys(await import("../mod.ts"));
   assertEquals(errors.filter((name) => !exported.includes(name)), []);
 });
+
+/** The modules that `entry` reaches, as `deno info` tells them. */
+async function graph(entry: string): Promise<Graph> {
+  const { code, stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["info", ...await denoFlags(), "--json", entry],
+    cwd: ROOT,
+    stderr: "inherit",
+  }).output();
+  assertEquals(code, 0);
+  return JSON.parse(new TextDecoder().decode(stdout));
+}
+
+interface Graph {
+  readonly roots: string[];
+  readonly redirects: Record<string, string>;
+  readonly modules: Array<{ readonly specifier: string; readonly dependencies?: Dependency[] }>;
+}
 
 interface Dependency {
   /** Missing for a type-only import. */
