@@ -227,8 +227,14 @@ export class Cluster implements AsyncDisposable {
     return await readJson(response, options.method ?? "GET", path);
   }
 
-  /** Sends a request to `path` below the server's URL; resolves with the answer whatever its status. */
+  /**
+   * Sends a request to `path` below the server's URL; resolves with the answer whatever its status.
+   *
+   * @throws {TypeError} If `path` does not start with a slash.
+   */
   async request(path: string, options: RequestOptions = {}): Promise<Response> {
+    // It is put behind the server's own path: another one, or another host's URL, would come of it.
+    if (!path.startsWith("/")) throw new TypeError(`the path ${JSON.stringify(path)} does not start with a slash`);
     const { method = "GET", query, body, signal } = options;
     const target = query?.size ? `${path}?${query}` : path;
     const credentials = await this.#credentials.headers(signal ? { signal } : {});

@@ -87,9 +87,10 @@ export class Pod {
   /**
    * A command to run in a container. `command` is an argument vector: no shell reads it.
    *
-   * @throws {TypeError} If `command` is empty.
+   * @throws {TypeError} If `command` is empty, or no list.
    */
   exec(command: readonly string[], options: RemoteCommandOptions = {}): RemoteCommand {
+    if (!Array.isArray(command)) throw new TypeError('Cannot exec what is no list of words, as ["ls", "-l"] is one');
     if (command.length === 0) throw new TypeError("Cannot exec an empty command");
     return new RemoteCommand(this.#open("exec", command, options.container), options);
   }

@@ -61,3 +61,17 @@ Deno.test("new Cluster() and resolvePod() refuse a timeout that is no time", asy
   }
   for (const timeout of [0, 1e12, Infinity]) new Cluster({ server, timeout }).close();
 });
+
+Deno.test("get() and request() refuse a path without a slash: it would be the end of the server's own", async () => {
+  await using cluster = new Cluster({ server: "http://cluster.test/prefix" });
+  for (const path of ["version", "", "http://elsewhere.test/"]) {
+    await assertRejects(() => cluster.get(path), TypeError, `the path "${path}" does not start with a slash`);
+    await assertRejects(() => cluster.request(path), TypeError, "slash");
+  }
+});
+
+Deno.test("exec() refuses what is no list of words, and an empty one", () => {
+  const pod = new Cluster({ server: "http://cluster.test" }).pod("web");
+  assertThrows(() => pod.exec("ls -l" as unknown as string[]), TypeError, "no list of words");
+  assertThrows(() => pod.exec([]), TypeError, "empty");
+});
