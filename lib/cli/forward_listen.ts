@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { PodwireError } from "../bytes/mod.ts";
+import { messageOf, PodwireError } from "../bytes/mod.ts";
 import type { ForwardedPort } from "../client/mod.ts";
 import { formatAddress, type SocketAddress } from "../dial/mod.ts";
 import type { ListenPlace } from "./forward_addresses.ts";
@@ -69,7 +69,7 @@ function listenErrorText(error: unknown, address: SocketAddress, { protocol }: F
   if (code === undefined) throw error;
   if ("path" in address) return (error as Error).message;
   const network = protocol + (address.hostname.includes(":") ? "6" : "4");
-  const reason = REASONS[code] ?? (error as Error).message;
+  const reason = REASONS[code] ?? messageOf((error as Error).cause ?? error);
   return `listen ${network} ${formatAddress(address)}: ${reason}`;
 }
 

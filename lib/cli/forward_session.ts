@@ -20,7 +20,7 @@ import {
   type UdpListener,
   UpgradeError,
 } from "../client/mod.ts";
-import { formatAddress, ListenError, type SocketAddress } from "../dial/mod.ts";
+import type { SocketAddress } from "../dial/mod.ts";
 import { UsageError } from "./flags.ts";
 import { localName } from "./forward_addresses.ts";
 import type { ForwardReport } from "./forward_report.ts";
@@ -128,7 +128,6 @@ export class ForwardSession implements AsyncDisposable {
   async #listenTcp(address: SocketAddress, port: ForwardedPort): Promise<SocketAddress> {
     const { specs, ports, service } = this.#plan;
     const spec = specs.filter((_, i) => ports[i] === port);
-    await requirePermission(address);
     let local = localName(address);
     const listener = await this.#forward!.listen({ // It was opened: a port is TCP.
       ...address,
@@ -174,17 +173,4 @@ export class ForwardSession implements AsyncDisposable {
       return { pod: this.#cluster.pod(name, { namespace }), container: chooseContainer(pod).container.name };
     };
   }
-}
-
-/**
- * Asks for what Deno wants before it lets anybody listen: node:net would end the process where that is missing.
- *
- * @throws {ListenError} If it is not granted.
- */
-async function requirePermission(address: SocketAddress): Promise<void> {
-  if ("path" in address) return; // Told as an error.
-  const host = formatAddress(address);
-  const { state } = await Deno.permissions.request({ name: "net", host });
-  if (state === "granted") return;
-  throw new ListenError(`Deno does not permit it; run it with --allow-net=${host}`, address, "EPERM");
 }

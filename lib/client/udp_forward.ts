@@ -6,7 +6,7 @@
  */
 import type { Socket } from "node:dgram";
 import { checkDuration, messageOf, PodwireError, tell } from "../bytes/mod.ts";
-import { cannotListen, formatAddress, ListenError } from "../dial/mod.ts";
+import { cannotListen, formatAddress, ListenError, permittedAddress } from "../dial/mod.ts";
 import { checkLocalPort, checkPort } from "./forward_ports.ts";
 import type { Pod } from "./pod.ts";
 import { hasSockets, noSockets } from "./runtime.ts";
@@ -154,12 +154,13 @@ export async function forwardUdpWithin(
 
 async function bind(hostname: string, port: number): Promise<Socket> {
   const address = { hostname, port };
+  const family = hostname.includes(":") ? 6 : 4;
   const { createSocket } = await import("node:dgram");
-  const socket = createSocket(hostname.includes(":") ? "udp6" : "udp4");
+  const socket = createSocket(`udp${family}`);
   const bound = Promise.withResolvers<void>();
   socket.on("error", bound.reject);
   try {
-    socket.bind(port, hostname, bound.resolve);
+    socket.bind(port, await permittedAddress(hostname, port, family), bound.resolve);
     await bound.promise;
   } catch (cause) {
     socket.close();

@@ -10,7 +10,7 @@ import type { Server, Socket } from "node:net";
 import { PodwireError } from "../bytes/mod.ts";
 import { NodeDuplex } from "./node_stream.ts";
 import { bindWithMode, removeSocket, removeStaleSocket } from "./socket_file.ts";
-import { codeOf, formatAddress, reasonOf, type SocketAddress } from "./sockets.ts";
+import { codeOf, formatAddress, isIpAddress, reasonOf, type SocketAddress } from "./sockets.ts";
 
 /** Nobody can listen there. */
 export class ListenError extends PodwireError {
@@ -48,6 +48,29 @@ export async function freePath(path: string): Promise<void> {
   if (!obstacle) return;
   const { code, why, cause } = obstacle;
   throw new ListenError(`cannot listen on ${path}: ${why}`, { path }, code, cause === undefined ? {} : { cause });
+}
+
+/**
+ * The IP address of `hostname`, once Deno permits to listen on its `port`: what it refuses, its `node:net` and `node:dgram`
+ * throw where nobody can catch it.
+ *
+ * @param family Which addresses count; by default the first one does.
+ * @throws What the system, or Deno, says against it.
+ */
+export async function permittedAddress(hostname: string, port: number, family: 0 | 4 | 6 = 0): Promise<string> {
+  if (!isIpAddress(hostname)) await requireNet(hostname); // To look it up.
+  const { lookup } = await import("node:dns/promises");
+  const { address } = await lookup(hostname, family);
+  await requireNet(formatAddress({ hostname: address, port }));
+  return address;
+}
+
+async function requireNet(host: string): Promise<void> {
+  if (!("Deno" in globalThis)) return;
+  const { state } = await Deno.permissions.request({ name: "net", host });
+  if (state === "granted") return;
+  const why = `Deno does not permit it; run it with --allow-net=${host}`;
+  throw Object.assign(new Deno.errors.NotCapable(why), { code: "EPERM" });
 }
 
 /** A listening socket. */
@@ -97,7 +120,9 @@ async function start(server: Server, address: SocketAddress): Promise<void> {
   if ("path" in address) {
     await bindWithMode(address.path, 0o600, (path) => server.listen(path, resolve));
   } else {
-    server.listen({ host: address.hostname, port: address.port, ipv6Only: address.hostname.includes(":") }, resolve);
+    const { hostname, port } = address;
+    const host = await permittedAddress(hostname, port);
+    server.listen({ host, port, ipv6Only: hostname.includes(":") }, resolve);
   }
   await promise;
   server.off("error", reject);

@@ -20,7 +20,7 @@ export { HttpConnection, type HttpOptions, type HttpResponse, type Upgraded } fr
 export { endToEnd, type HeaderFields, isToken, TOKEN } from "./header_fields.ts";
 export { encodeResponseHead, type HttpRequest, type ResponseHead } from "./http_head.ts";
 export { inRange, type IpRange, isIpv4, parseCidr, parseIp } from "./ip.ts";
-export { cannotListen, freePath, listen, ListenError, type Listening } from "./listen.ts";
+export { cannotListen, freePath, listen, ListenError, type Listening, permittedAddress } from "./listen.ts";
 export type { NodeDuplex } from "./node_stream.ts";
 export { bareHost, type GetEnv, proxyFor } from "./proxy.ts";
 export { bindWithMode, removeSocket, removeStaleSocket } from "./socket_file.ts";

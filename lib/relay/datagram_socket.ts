@@ -5,7 +5,7 @@
  * @module
  */
 import { orAbort, systemText } from "../bytes/mod.ts";
-import { isIpv4, parseIp } from "../dial/mod.ts";
+import { isIpv4, parseIp, permittedAddress } from "../dial/mod.ts";
 import { type Address, formatAddress, isIp, systemPath } from "./address.ts";
 import { Backlog } from "./backlog.ts";
 import { RelayError } from "./errors.ts";
@@ -225,6 +225,7 @@ function toPeer(address: Deno.Addr): Peer | undefined {
 const MAX_WAITING = 208 * 1024;
 
 async function bindNode(hostname: string, port: number, onDrop: () => void): Promise<DatagramSocket> {
+  await permittedAddress(hostname, port);
   const { createSocket } = await import("node:dgram");
   const socket = createSocket({ type: isIpv4(hostname) ? "udp4" : "udp6" });
   await new Promise<void>((resolve, reject) => {

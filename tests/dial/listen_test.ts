@@ -114,6 +114,27 @@ Deno.test("listen() says where it cannot listen, and why", async () => {
   assertEquals(error.code, "EADDRNOTAVAIL");
 });
 
+Deno.test({
+  name: "listen() says which permission is missing, and the process goes on",
+  permissions: { net: ["localhost", "127.0.0.1:1"] },
+  fn: async () => {
+    for (
+      const [hostname, ...hosts] of [["127.0.0.1", "127.0.0.1:2"], ["localhost", "127.0.0.1:2", "[::1]:2"], [
+        "x.test",
+        "x.test",
+      ]] as const
+    ) {
+      const error = await assertRejects(() => listen({ hostname, port: 2 }, () => {}), ListenError);
+      assertEquals(error.code, "EPERM");
+      const [, where, host] =
+        /^cannot listen on (\S+): Deno does not permit it; run it with --allow-net=(\S+)$/.exec(error.message) ?? [];
+      assertEquals(where, `${hostname}:2`);
+      assert((hosts as readonly string[]).includes(host!), error.message);
+    }
+    await turn(); // What is thrown out of turn comes now.
+  },
+});
+
 Deno.test("listen() makes a unix socket that only its owner can use, and leaves the process's mask as it was", async () => {
   await withSocketPath(async (path) => {
     const before = Deno.umask();
