@@ -1,11 +1,11 @@
 /**
- * Byte streams into Kubernetes pods, as Web Streams: exec, attach and port-forward from a Deno
- * script, from Node, from a browser page.
+ * Byte streams into Kubernetes pods, as Web Streams: exec, attach, port-forward and copies from a Deno script, from Node,
+ * from a browser page.
  *
- * If you know `Deno.Command` and `Deno.connect` you know podwire: a remote command has `stdin`, `stdout`,
- * `stderr`, `status` and `output()`, a forwarded connection has `readable`, `writable` and `close()`; an
- * `AbortSignal` cancels, `await using` cleans up. No answer is a failure, never a success: a session that ends without a status rejects. A slow
- * reader slows the sender: every queue is bounded in bytes.
+ * If you know `Deno.Command` and `Deno.connect` you know podwire: a remote command has `stdin`, `stdout`, `stderr`, `status`
+ * and `output()`, a forwarded connection has `readable`, `writable` and `close()`; an `AbortSignal` cancels, `await using`
+ * cleans up. No answer is a failure, never a success: a session that ends without a status rejects. A slow reader slows the
+ * sender: every queue is bounded in bytes.
  *
  * @example A command in a pod of the cluster that kubectl would talk to
  * ```ts
@@ -108,10 +108,20 @@ export {
   type Dialer,
   DialError,
   type Endpoint,
+  type HeaderFields,
   type Hop,
   HttpBreakError,
   HttpError,
   ListenError,
   type SocketAddress,
+  type TlsOptions,
 } from "./lib/dial/mod.ts";
-export { ConfigError, CredentialsError } from "./lib/kubeconfig/errors.ts";
+export {
+  type AccessOptions,
+  type ClusterAccess,
+  ConfigError,
+  type Credentials,
+  CredentialsError,
+  type Impersonation,
+  type Position,
+} from "./lib/kubeconfig/mod.ts";

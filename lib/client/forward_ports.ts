@@ -38,7 +38,7 @@ export interface ForwardedPort {
  *
  * @example
  * ```ts
- * import { parsePortSpec } from "@podwire/podwire";
+ * import { parsePortSpec } from "./forward_ports.ts";
  *
  * console.log(parsePortSpec("8080:http")); // { protocol: "tcp", local: "8080", remote: "http" }
  * console.log(parsePortSpec("5353:53/udp")); // { protocol: "udp", local: "5353", remote: "53" }

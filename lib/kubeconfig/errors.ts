@@ -20,14 +20,13 @@ export interface Position {
  *
  * @example
  * ```ts
- * import { ConfigError } from "./errors.ts";
- * import { parseKubeconfig } from "./kubeconfig.ts";
+ * import { Cluster, ConfigError } from "@podwire/podwire";
  *
  * try {
- *   parseKubeconfig("clusters:\n- name: 5\n", "config");
+ *   await Cluster.fromKubeconfig();
  * } catch (error) {
  *   if (!(error instanceof ConfigError)) throw error;
- *   console.error(error.file, error.line, error.key); // config 2 clusters[0].name
+ *   console.error(error.file, error.line, error.key); // /home/jane/.kube/config 12 clusters[0].cluster.server
  * }
  * ```
  */

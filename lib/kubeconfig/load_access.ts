@@ -21,7 +21,7 @@ import type { AccessOptions } from "./options.ts";
  *
  * @example
  * ```ts
- * import { loadAccess } from "./mod.ts";
+ * import { loadAccess } from "@podwire/podwire/server";
  *
  * const access = await loadAccess({ context: "dev", namespace: "shop" });
  * console.log(access.server.href, access.namespace);

@@ -115,8 +115,7 @@ export interface Gateway extends AsyncDisposable {
  *
  * @example
  * ```ts
- * import { loadAccess } from "../kubeconfig/mod.ts";
- * import { serveGateway } from "./mod.ts";
+ * import { loadAccess, serveGateway } from "@podwire/podwire/server";
  *
  * async function main(): Promise<void> {
  *   await using gateway = await serveGateway({ access: await loadAccess(), listen: { port: 0 } });

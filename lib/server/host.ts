@@ -68,7 +68,7 @@ export interface HostServer extends AsyncDisposable {
  *
  * @example
  * ```ts
- * import { serveHost } from "./mod.ts";
+ * import { serveHost } from "@podwire/podwire/server";
  *
  * await using host = await serveHost({ listen: { port: 0 } });
  * await Deno.writeTextFile("host.kubeconfig", host.kubeconfig, { mode: 0o600 });

@@ -72,14 +72,14 @@ export class ClientGoneError extends PodwireError {
  *
  * @example
  * ```ts
- * import { duplexPair } from "../bytes/mod.ts";
- * import { HttpServerConnection } from "./http.ts";
+ * import type { Duplex } from "@podwire/podwire";
+ * import { HttpServerConnection } from "@podwire/podwire/server";
  *
- * const [client, server] = duplexPair();
- * await client.write(new TextEncoder().encode("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"));
- * const connection = new HttpServerConnection(server);
- * const request = await connection.next(); // { method: "GET", path: "/healthz", … }
- * await connection.respond({ status: 200, body: "ok" });
+ * async function answer(duplex: Duplex): Promise<void> {
+ *   const connection = new HttpServerConnection(duplex);
+ *   const request = await connection.next(); // { method: "GET", path: "/healthz", … }
+ *   if (request) await connection.respond({ status: 200, body: "ok" });
+ * }
  * ```
  */
 export class HttpServerConnection {

@@ -27,7 +27,7 @@ const FLAGS = { stdin: "input", stdout: "output", stderr: "error", tty: "tty" } 
  *
  * @example
  * ```ts
- * import { kubeletTarget } from "./kubelet_target.ts";
+ * import { kubeletTarget } from "@podwire/podwire/server";
  *
  * kubeletTarget("/api/v1/namespaces/a/pods/p/exec", "container=c&stdin=true&stdout=true&command=ls");
  * // "/exec/a/p/c?input=1&output=1&command=ls"

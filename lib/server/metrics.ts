@@ -22,7 +22,7 @@ export type ProxyType = "proxied_to_kubelet" | "translated_at_apiserver";
  *
  * @example
  * ```ts
- * import { GatewayMetrics } from "./metrics.ts";
+ * import { GatewayMetrics } from "@podwire/podwire/server";
  *
  * const metrics = new GatewayMetrics();
  * metrics.request("GET", 200, 0.012);

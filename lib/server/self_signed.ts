@@ -11,7 +11,7 @@ import type { ServerCertificate } from "./listener.ts";
  *
  * @example
  * ```ts
- * import { selfSignedCertificate } from "./self_signed.ts";
+ * import { selfSignedCertificate } from "@podwire/podwire/server";
  *
  * const { cert, key } = await selfSignedCertificate();
  * using listener = Deno.listenTls({ hostname: "127.0.0.1", port: 0, cert, key });

@@ -31,10 +31,7 @@ export interface SubjectAccessReviewOptions {
  *
  * @example
  * ```ts
- * import { loadAccess } from "../kubeconfig/mod.ts";
- * import { requestAttributes } from "./authorization.ts";
- * import { subjectAccessReview } from "./subject_access_review.ts";
- * import { Upstream } from "./upstream.ts";
+ * import { loadAccess, requestAttributes, subjectAccessReview, Upstream } from "@podwire/podwire/server";
  *
  * async function mayJaneRead(): Promise<boolean> {
  *   using upstream = Upstream.create(await loadAccess());

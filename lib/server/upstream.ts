@@ -65,8 +65,7 @@ export interface UpstreamUpgrade {
  *
  * @example
  * ```ts
- * import { loadAccess } from "../kubeconfig/mod.ts";
- * import { Upstream } from "./upstream.ts";
+ * import { loadAccess, Upstream } from "@podwire/podwire/server";
  *
  * async function ready(): Promise<boolean> {
  *   using upstream = Upstream.create(await loadAccess());
