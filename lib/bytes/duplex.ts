@@ -30,7 +30,11 @@ export interface Duplex {
    */
   write(data: Uint8Array): Promise<void>;
 
-  /** Ends the outgoing direction after the writes before it; the other goes on. */
+  /**
+   * Ends the outgoing direction after the writes before it; the other goes on.
+   *
+   * @throws What broke the connection, or why it was closed.
+   */
   closeWrite(): Promise<void>;
 
   /** Drops both directions at once. Reads and writes under way reject. Never throws. */

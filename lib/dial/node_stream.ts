@@ -90,11 +90,9 @@ export class NodeDuplex implements Duplex {
   /** Ends the outgoing direction. */
   closeWrite(): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#stream.once("error", reject);
-      this.#stream.end(() => {
-        this.#stream.off("error", reject);
-        resolve();
-      });
+      const closed = () => reject(this.#failure?.reason ?? new PodwireError("the connection is closed"));
+      if (this.#stream.destroyed) return closed(); // Node would never call back.
+      this.#stream.end((error?: Error | null) => error ? closed() : resolve());
     });
   }
 

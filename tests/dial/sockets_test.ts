@@ -85,6 +85,7 @@ Deno.test("createDialer()'s duplex rejects a read under way when it is closed, a
     await assertRejects(() => reading);
     await assertRejects(() => duplex.read(new Uint8Array(1)));
     await assertRejects(() => duplex.write(latin1("x")));
+    await assertRejects(() => duplex.closeWrite());
   });
 });
 

@@ -264,6 +264,7 @@ for (const [name, options] of IMPLEMENTATIONS) {
       await assertRejects(() => reading);
       await assertRejects(() => duplex.read(new Uint8Array(1)));
       await assertRejects(() => duplex.write(latin1("x")));
+      await assertRejects(() => duplex.closeWrite());
       await gone.promise;
     });
   });

@@ -2,7 +2,7 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { parseRelays, type RelayEvent, Relays, type RelaySpec, TlsFileError } from "../../lib/relay/mod.ts";
 import { testdata } from "../dial/harness.ts";
-import { until } from "../support/until.ts";
+import { until, within } from "../support/until.ts";
 import { ask, echo, Ground, readAll, Server } from "./harness.ts";
 
 const file = (name: string) => new URL(`../dial/testdata/${name}`, import.meta.url).pathname;
@@ -101,6 +101,17 @@ Deno.test("a relay does not wait for ever for a client's handshake", async () =>
       () => ground.metric("errors_total", `relay="${name}",reason="client_tls"`) === 1,
     );
   }
+});
+
+Deno.test("a relay with TLS ends while a connection is open", async () => {
+  await using server = new Server(echo);
+  const ground = await Ground.start(
+    { name: "it", listen: { ...ANY, tls: SERVER }, target: { address: `tcp:127.0.0.1:${server.port}` } },
+  );
+  using conn = await connectTls(ground.port());
+  await conn.write(new TextEncoder().encode("x"));
+  await conn.read(new Uint8Array(1));
+  await within("the relay ends", ground[Symbol.asyncDispose]());
 });
 
 Deno.test("the path filter works with a target that speaks TLS", async () => {
