@@ -85,7 +85,7 @@ export function parseDuration(text: string): number {
  */
 export function parseRequestTimeout(text: string): number {
   if (text === "") return 0;
-  if (/^[+-]?\d+$/.test(text)) return Math.min(Number(text) * 1000, MAX_DELAY);
+  if (/^\+?\d+$/.test(text)) return Math.min(Number(text) * 1000, MAX_DELAY);
   try {
     return parseDuration(text);
   } catch (cause) {

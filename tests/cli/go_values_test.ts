@@ -53,12 +53,14 @@ Deno.test("parseDuration() says what is wrong as time.ParseDuration does", () =>
 
 Deno.test("parseRequestTimeout() also reads bare seconds", () => {
   assertEquals(["", "0", "30", "2m", "1.5s"].map(parseRequestTimeout), [0, 0, 30_000, 120_000, 1500]);
-  assertThrows(
-    () => parseRequestTimeout("soon"),
-    ValueError,
-    "Invalid timeout value. Timeout must be a single integer in seconds, or an integer followed by a corresponding " +
-      "time unit (e.g. 1s | 2m | 3h): --request-timeout=soon",
-  );
+  for (const text of ["soon", "-5"]) {
+    assertThrows(
+      () => parseRequestTimeout(text),
+      ValueError,
+      "Invalid timeout value. Timeout must be a single integer in seconds, or an integer followed by a corresponding " +
+        `time unit (e.g. 1s | 2m | 3h): --request-timeout=${text}`,
+    );
+  }
 });
 
 Deno.test("a time longer than a timer can wait is the longest that it can", () => {
