@@ -9,7 +9,7 @@ import { DisconnectedError } from "../channels/mod.ts";
 import type { Digest, SumTool } from "./copy_digest.ts";
 import { CopyError } from "./copy_error.ts";
 import { baseOf, bytesOf, byteString, folderOf, fromText } from "./copy_names.ts";
-import { type CopyPlace, readSum, retriesOf, startIn, sumCommand, toolError } from "./copy_shell.ts";
+import { type CopyPlace, readPrinted, readSum, retriesOf, startIn, sumCommand, toolError } from "./copy_shell.ts";
 import type { RemoteProcess } from "./remote_command.ts";
 
 /**
@@ -203,7 +203,7 @@ class Attempt {
   private constructor(process: RemoteProcess) {
     this.process = process;
     this.#reader = process.stdout.getReader();
-    this.#stderr = new Response(process.stderr).text();
+    this.#stderr = readPrinted(process.stderr);
     this.#stderr.catch(() => {}); // Asked for at the end.
   }
 

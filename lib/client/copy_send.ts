@@ -13,7 +13,7 @@ import { FileCheck, SegmentDigest } from "./copy_check.ts";
 import type { Content } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
 import { fromText, quote } from "./copy_names.ts";
-import { type ContainerShell, type CopyPlace, retriesOf, startIn, toolError } from "./copy_shell.ts";
+import { type ContainerShell, type CopyPlace, readPrinted, retriesOf, startIn, toolError } from "./copy_shell.ts";
 import type { FileSum } from "./copy_tree.ts";
 
 /** `$1` the file, `$2` the byte to start at, `$3` the writer. Without `dd` the only start is 0. */
@@ -100,8 +100,8 @@ async function writeOnce(
     poured = pour(content.open(offset), child.stdin, take);
     const [written, stdout, stderr] = await Promise.all([
       poured,
-      new Response(child.stdout).text(),
-      new Response(child.stderr).text(),
+      readPrinted(child.stdout),
+      readPrinted(child.stderr),
     ]);
     const { code } = await child.status;
     if (code !== 0) throw new CopyError(`${path}: ${toolError(fromText(stderr), code)}`, { code });

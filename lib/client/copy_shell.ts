@@ -346,6 +346,23 @@ const DEBUG_HINT =
   "Use a container that has them, beside it: kubectl debug POD -it --image=busybox --target=CONTAINER, " +
   "where the files are under /proc/1/root";
 
+/** As much of what a program of the container prints is kept, in characters: it may print without an end. */
+const MAX_PRINTED = 64 * 1024;
+
+/** In the place of what is not kept: a line of its own. */
+const CUT = "…\n";
+
+/** What a program prints to its end. Of much the end: there it says how it ended. */
+export async function readPrinted(output: ReadableStream<Uint8Array>): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of output) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length > MAX_PRINTED) text = CUT + text.slice(-MAX_PRINTED);
+  }
+  return text + decoder.decode();
+}
+
 /** What a program of the container printed, for an error. */
 export function toolError(stderr: string, code: number): string {
   return showName(stderr.trim()) || `command terminated with exit code ${code}`;
@@ -454,6 +471,9 @@ async function endOnAbort<T>(
   }
 }
 
+/** More than this in front of a mark answers no question, in bytes: a list of a million files is shorter. */
+const MAX_OUTPUT = 256 * 1024 * 1024;
+
 /** The output ended before its mark. */
 class EndOfOutput extends Error {}
 
@@ -461,6 +481,7 @@ class EndOfOutput extends Error {}
 class MarkedOutput {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   #chunks: string[] = [];
+  #size = 0;
   #tail = "";
 
   constructor(stream: ReadableStream<Uint8Array>) {
@@ -479,6 +500,7 @@ class MarkedOutput {
       if (found) {
         const text = this.#chunks.join("") + this.#tail.slice(0, found.index);
         this.#chunks = [];
+        this.#size = 0;
         this.#tail = "";
         return { text, mark: found[1]! };
       }
@@ -487,6 +509,10 @@ class MarkedOutput {
       const text = this.#tail + byteString(value);
       const keep = Math.max(0, text.length - 64);
       this.#chunks.push(text.slice(0, keep));
+      this.#size += keep;
+      if (this.#size > MAX_OUTPUT) {
+        throw new CopyError(`the shell in the container prints more than ${MAX_OUTPUT} bytes`);
+      }
       this.#tail = text.slice(keep);
     }
   }

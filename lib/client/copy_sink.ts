@@ -13,7 +13,16 @@ import { contentOf, readAll } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
 import { bytesOf, folderOf, fromText, joinPath, quote, showName } from "./copy_names.ts";
 import { pour, sendFile } from "./copy_send.ts";
-import { ContainerShell, type CopyPlace, ESCAPED, killCommand, retriesOf, startIn, toolError } from "./copy_shell.ts";
+import {
+  ContainerShell,
+  type CopyPlace,
+  ESCAPED,
+  killCommand,
+  readPrinted,
+  retriesOf,
+  startIn,
+  toolError,
+} from "./copy_shell.ts";
 import {
   type CopyEvent,
   type FileSum,
@@ -347,23 +356,25 @@ class TreeSend {
     const flags = this.#options.preserve ? ["-xpf", "-"] : ["--no-same-permissions", "--no-same-owner", "-xf", "-"];
     const command = ["sh", "-c", UNPACK, "sh", this.#stage, listName, ...flags];
     const child = await startIn(this.#place, command, "piped");
-    let stdout = "";
-    const pid = () => /^(\d+)\n/.exec(stdout)?.[1] ?? "";
+    let begin = "";
+    let end = "";
+    const pid = () => /^(\d+)\n/.exec(begin)?.[1] ?? "";
     try {
       const [, , stderr] = await Promise.all([
         pour(streamOf(archive), child.stdin, () => {}),
         (async () => {
           for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
-            stdout += text;
+            if (begin.length < MAX_PID) begin = (begin + text).slice(0, MAX_PID);
+            end = (end + text).slice(-CHECKED.length);
             if (pid()) this.writers.add(pid());
           }
         })(),
-        new Response(child.stderr).text(),
+        readPrinted(child.stderr),
       ]);
       const { code } = await child.status;
       this.writers.delete(pid());
       if (code !== 0) throw new CopyError(toolError(fromText(stderr), code), { code });
-      return stdout.endsWith("\nchecked\n");
+      return end === CHECKED;
     } catch (error) {
       child.close();
       if (!(error instanceof CopyError)) {
@@ -468,6 +479,10 @@ const MAX_WRONG = 3;
  */
 const UNPACK = `echo $$; d=$1; s=$2; shift 2; tar "$@" -C "$d"; c=$?; cat >/dev/null
 if [ "$c" = 0 ] && [ "$s" ]; then cd "$d" && sha256sum -c "$s" >/dev/null 2>&1 && echo checked; fi; exit $c`;
+
+/** What it says at its end where they are right; and how long the number may be that it begins with. */
+const CHECKED = "\nchecked\n";
+const MAX_PID = 32;
 
 /** How much of an archive is packed at once, in bytes: entry by entry it would cost twice as much. */
 const BATCH = 256 * 1024;

@@ -2,6 +2,7 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { ContainerFiles, contentOf, CopyError, type FileSum, type TreeEntry } from "../../lib/client/mod.ts";
 import { readArchive } from "../../lib/client/copy_archive.ts";
+import { readPrinted } from "../../lib/client/copy_shell.ts";
 import { CopyGround, noise, type Program, TOOLS } from "./copy_ground.ts";
 
 const LARGE = 5 << 20;
@@ -210,6 +211,25 @@ exec /bin/tar "$@"`;
       await Deno.remove(`${ground.folder}/begun`);
     }
   }
+});
+
+Deno.test("what tar cannot read is told, however much it says of files that have changed", async () => {
+  const script = `case "$*" in cf*) echo 'tar: secret: Cannot open: Permission denied' >&2
+i=0; while [ $i -lt 3000 ]; do echo "tar: file-$i: file changed as we read it" >&2; i=$((i + 1)); done
+/bin/tar "$@"; exit 2;; esac
+exec /bin/tar "$@"`;
+  await using ground = await CopyGround.start([...without("tar"), { name: "tar", script }]);
+  await Deno.mkdir(ground.path("tree"));
+  await assertRejects(() => count(ground, "tar"), CopyError, "…\n");
+});
+
+Deno.test("of what a container's program prints no more is kept than the end", async () => {
+  const line = new TextEncoder().encode("all the same\n");
+  const text = await readPrinted(
+    ReadableStream.from([...Array(50_000).fill(line), new TextEncoder().encode("the end\n")]),
+  );
+  assertMatch(text, /^…\n[^…]{65536}$/);
+  assertMatch(text, /\nthe end\n$/);
 });
 
 Deno.test("upload() leaves a file that is there its owner and mode, unless it is told another mode", async () => {
