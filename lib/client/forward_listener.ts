@@ -43,11 +43,9 @@ export async function listenForward(
   if (!hasSockets()) throw noSockets(place, "TCP or unix socket", "use connect()");
   const listening = await listen(place, (local) => void carry(local, () => open(listening.address), ended));
   const { promise, resolve } = Promise.withResolvers<void>();
-  let closing = false;
   const close = () => {
-    if (closing) return;
-    closing = true;
-    listening.close().finally(resolve);
+    listening.close();
+    resolve();
   };
   return {
     address: listening.address,

@@ -9,7 +9,7 @@
 import type { Server, Socket } from "node:net";
 import { PodwireError } from "../bytes/mod.ts";
 import { NodeDuplex } from "./node_stream.ts";
-import { bindWithMode, removeSocket, removeStaleSocket } from "./socket_file.ts";
+import { bindWithMode, removeStaleSocket } from "./socket_file.ts";
 import { codeOf, formatAddress, isIpAddress, reasonOf, type SocketAddress } from "./sockets.ts";
 
 /** Nobody can listen there. */
@@ -77,8 +77,8 @@ async function requireNet(host: string): Promise<void> {
 export interface Listening {
   /** Where it listens, with the port that it got. */
   readonly address: SocketAddress;
-  /** Stops listening and removes a unix socket; connections go on. */
-  close(): Promise<void>;
+  /** Stops listening, and removes a unix socket, as Node does by itself; connections go on. */
+  close(): void;
 }
 
 /**
@@ -106,11 +106,7 @@ export async function listen(
   const bound = server.address();
   return {
     address: bound && typeof bound === "object" ? { hostname: bound.address, port: bound.port } : address,
-    close: async () => {
-      // Its connections live on: nobody waits for them here.
-      server.close();
-      if ("path" in address) await removeSocket(address.path);
-    },
+    close: () => void server.close(),
   };
 }
 

@@ -268,6 +268,17 @@ Deno.test("listenForward() carries connections of a unix socket, which is its ow
   await turn();
 });
 
+Deno.test("listenForward() closes a listener though something else lies where its socket was", async () => {
+  await withSocketPath(async (path) => {
+    await using listener = await listenForward({ path }, () => Promise.reject(new Error("nobody comes")));
+    await Deno.remove(path);
+    await Deno.mkdir(path);
+    listener.close();
+    await listener.closed;
+    assert((await Deno.lstat(path)).isDirectory);
+  });
+});
+
 Deno.test("listenForward() carries 200 connections at once, a fifth of them refused", async () => {
   const [near, far] = duplexPair();
   const session = new SpdyForwardSession(near);

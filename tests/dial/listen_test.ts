@@ -26,7 +26,7 @@ async function withListening(
   try {
     await work(listening, accept);
   } finally {
-    await listening.close();
+    listening.close();
     for (const connection of [...taken, ...accepted]) connection.close();
     await turn();
   }
@@ -94,7 +94,7 @@ Deno.test("Listening.close() frees the port and leaves connections alone", async
   await withListening({ hostname: "127.0.0.1", port: 0 }, async (listening, accept) => {
     using conn = await connectTo(listening.address);
     const connection = await accept();
-    await listening.close();
+    listening.close();
     await assertRejects(() => connectTo(listening.address), Deno.errors.ConnectionRefused);
     await connection.write(latin1("still here"));
     assertEquals(await conn.read(new Uint8Array(10)), 10);
