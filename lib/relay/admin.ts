@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { pause, systemText, within } from "../bytes/mod.ts";
+import { pause, within } from "../bytes/mod.ts";
 import { type Address, formatAddress } from "./address.ts";
 import { listenOn } from "./any_address.ts";
 import { Counters } from "./counters.ts";
@@ -45,7 +45,7 @@ export async function serveAdmin(
   if (address.kind !== "tcp" && address.kind !== "unix") {
     throw new RelayError(`the admin endpoint is tcp: or unix:, not ${formatAddress(address)}`, "listen");
   }
-  const bind = () => "path" in address ? bindUnix(address.path) : bindTcp(address.hostname, address.port);
+  const bind = () => "path" in address ? bindUnix(address.path) : bindTcp(address);
   const bound = await bind();
   const { addr } = bound.socket;
   const server = new AdminServer(relays, bound, bind, deadlines);
@@ -65,13 +65,8 @@ function bindUnix(path: string): Promise<Bound> {
   return bindSocket(path, { mode: 0o600 }, (path) => Deno.listen({ transport: "unix", path }));
 }
 
-async function bindTcp(hostname: string, port: number): Promise<Bound> {
-  try {
-    return { socket: await listenOn(hostname, (hostname) => Deno.listen({ hostname, port })), file: NO_FILE };
-  } catch (cause) {
-    const where = formatAddress({ kind: "tcp", hostname, port });
-    throw new RelayError(`cannot listen on ${where}: ${systemText(cause)}`, "listen", { cause });
-  }
+async function bindTcp(address: Extract<Address, { readonly port: number }>): Promise<Bound> {
+  return { socket: await listenOn(address, (options) => Deno.listen(options)), file: NO_FILE };
 }
 
 class AdminServer {

@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { systemText } from "../bytes/mod.ts";
-import { type Address, formatAddress, isDatagram } from "./address.ts";
+import { type Address, isDatagram } from "./address.ts";
 import { listenOn } from "./any_address.ts";
 import { Backlog } from "./backlog.ts";
 import type { Counters } from "./counters.ts";
@@ -83,12 +82,7 @@ export class DatagramRelay implements RunningRelay {
       this.#socket = bound.socket;
       this.#file = bound.file;
     } else {
-      const { hostname, port } = listen.address;
-      this.#socket = await listenOn(hostname, (hostname) => bindUdp(hostname, port, this.#onDrop)).catch((cause) => {
-        throw new RelayError(`cannot listen on ${formatAddress(listen.address)}: ${systemText(cause)}`, "listen", {
-          cause,
-        });
-      });
+      this.#socket = await listenOn(listen.address, ({ hostname, port }) => bindUdp(hostname, port, this.#onDrop));
     }
     this.#receiving = this.#receive(this.#socket);
   }

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { type Duplex, pause, systemText } from "../bytes/mod.ts";
+import { type Duplex, pause } from "../bytes/mod.ts";
 import { acceptTls } from "../dial/mod.ts";
-import { type Address, formatAddress, isDatagram } from "./address.ts";
+import { type Address, isDatagram } from "./address.ts";
 import { listenOn } from "./any_address.ts";
 import { openDatagram, peerKey } from "./datagram_socket.ts";
 import { RelayError } from "./errors.ts";
@@ -84,7 +84,7 @@ export class StreamRelay implements RunningRelay {
       this.#listener = bound.socket;
       this.#file = bound.file;
     } else {
-      this.#listener = await this.#listenTcp(listen.address.hostname, listen.address.port);
+      this.#listener = await listenOn(listen.address, (options) => Deno.listen({ ...options, tcpBacklog: BACKLOG }));
     }
     this.#accepting = this.#accept(this.#listener);
   }
@@ -103,16 +103,6 @@ export class StreamRelay implements RunningRelay {
   async endSessions(): Promise<void> {
     this.#sessions.endAll();
     await Promise.all(this.#running);
-  }
-
-  async #listenTcp(hostname: string, port: number): Promise<Deno.Listener> {
-    const { listen } = this.#start.relay;
-    try {
-      return await listenOn(hostname, (hostname) => Deno.listen({ hostname, port, tcpBacklog: BACKLOG }));
-    } catch (cause) {
-      const where = formatAddress(listen.address);
-      throw new RelayError(`cannot listen on ${where}: ${systemText(cause)}`, "listen", { cause });
-    }
   }
 
   async #accept(listener: Deno.Listener): Promise<void> {
