@@ -49,9 +49,9 @@ export interface SpdyRequest {
   readonly signal?: AbortSignal;
 }
 
-/** What a server has agreed to speak SPDY/3.1 over. */
+/** What client and server have agreed to speak SPDY/3.1 over. */
 export interface SpdyUpgrade {
-  /** What follows the head of the answer, from the first byte on. */
+  /** What follows the heads of request and answer, from the first byte on. */
   readonly duplex: Duplex;
   /** The protocol that the server chose; empty where it named none, which means the oldest. */
   readonly protocol: string;

@@ -14,7 +14,7 @@ import { LogStream } from "./pod_log.ts";
 import type { PodStore } from "./pod_store.ts";
 import type { Pod } from "./pods.ts";
 import { Query } from "./query.ts";
-import type { RemoteCommandRequest, ServedCommand } from "./remote_command.ts";
+import { commandRequest, type RemoteCommandRequest, type ServedCommand } from "./remote_command.ts";
 import { parseFieldSelector, parseLabelSelector } from "./selectors.ts";
 import { badRequest, methodNotAllowed, objectNotFound, pathNotFound, StatusError } from "./status_error.ts";
 import { namespaceTable, podTable, wantsTable } from "./table.ts";
@@ -181,18 +181,16 @@ function openStream(
   if (!isRead(request) && request.method !== "POST") throw methodNotAllowed();
   const container = chooseContainer(pod, query.get("container") ?? "");
   if (!request.headers.tokens("connection").includes("upgrade")) throw badRequest("Upgrade request required");
-  const tty = query.flag("tty");
-  const stdin = query.flag("stdin");
-  const stdout = query.flag("stdout");
-  const stderr = query.flag("stderr");
-  if (!stdin && !stdout && !stderr) return text(400, "you must specify at least 1 of stdin, stdout, stderr");
+  const command = commandRequest(query, action);
+  if (!command.stdin && !command.stdout && !command.stderr) {
+    return text(400, "you must specify at least 1 of stdin, stdout, stderr");
+  }
   if (container.state.type !== "running") {
     const { name } = container.spec;
     if (action === "exec") return text(500, `container not found (${JSON.stringify(name)})`);
     return text(500, `container ${name} not found in pod ${pod.spec.name}_${pod.namespace}`);
   }
-  const command = action === "exec" ? query.getAll("command") : [];
-  return new ContainerStream(container, { action, command, stdin, stdout, stderr: stderr && !tty, tty });
+  return new ContainerStream(container, command);
 }
 
 /** portforward: the checks of the API server. */

@@ -117,7 +117,7 @@ class PortForwardServer {
     stream.reply(HALF_CLOSE_KEPT);
     const pair = this.#pairOf(stream, type);
     if (pair[type]) {
-      tell(pair.error, `error processing stream for request ${pair.requestId}: ${type} stream already assigned`);
+      say(pair.error, `error processing stream for request ${pair.requestId}: ${type} stream already assigned`);
       return stream.reset(ResetStatus.CANCEL);
     }
     pair[type] = stream;
@@ -142,7 +142,7 @@ class PortForwardServer {
     const pair = this.#pairs.get(requestId);
     this.#pairs.delete(requestId);
     pair?.data?.reset(ResetStatus.CANCEL);
-    tell(pair?.error, `(conn=${this.#name}, request=${requestId}) timed out waiting for streams`);
+    say(pair?.error, `(conn=${this.#name}, request=${requestId}) timed out waiting for streams`);
     pair?.error?.closeWrite().catch(ignoreExpected);
   }
 
@@ -166,7 +166,7 @@ class PortForwardServer {
       local = await connectToPort(this.#pod.ports[port] ?? port, signal, this.#pod.unanswered);
     } catch (reason) {
       if (!(reason instanceof LocalPortError)) throw reason;
-      tell(error, forwardingError(port, this.#pod, reason));
+      say(error, forwardingError(port, this.#pod, reason));
       await conclude();
       return data.reset(ResetStatus.CANCEL); // After the text: the end of the data alone would look like success.
     }
@@ -196,7 +196,7 @@ function parsePort(text: string | undefined): number | undefined {
 }
 
 /** Sends a text on an error stream; a client that has gone needs none. */
-function tell(stream: SpdyStream | undefined, text: string): void {
+function say(stream: SpdyStream | undefined, text: string): void {
   stream?.write(new TextEncoder().encode(text)).catch(ignoreExpected);
 }
 

@@ -8,12 +8,14 @@ import {
   Channel,
   exitCodeStatus,
   internalErrorStatus,
+  type RequestedStreams,
   ResizeDecoder,
   type Status,
   SUCCESS,
   type TerminalSize,
 } from "../channels/mod.ts";
 import { goJson } from "./go_json.ts";
+import type { Query } from "./query.ts";
 
 /** What a client of exec or attach talks to: a process, or a place at a container's streams. */
 export interface ServedCommand {
@@ -53,19 +55,24 @@ export interface CommandInput {
 }
 
 /** What a client asked for in its URL. */
-export interface RemoteCommandRequest {
+export interface RemoteCommandRequest extends RequestedStreams {
   /** Whether this is exec or attach; their error texts differ. */
   readonly action: "exec" | "attach";
   /** Program and arguments; empty for attach. */
   readonly command: readonly string[];
-  /** Whether it sends input. */
-  readonly stdin: boolean;
-  /** Whether it wants output. */
-  readonly stdout: boolean;
-  /** Whether it wants errors; never with a terminal. */
-  readonly stderr: boolean;
-  /** Whether it wants a terminal. */
-  readonly tty: boolean;
+}
+
+/** What `query` asks for, as a kubelet reads it: with a terminal there are no errors apart. */
+export function commandRequest(query: Query, action: "exec" | "attach"): RemoteCommandRequest {
+  const tty = query.flag("tty");
+  return {
+    action,
+    command: action === "exec" ? query.getAll("command") : [],
+    stdin: query.flag("stdin"),
+    stdout: query.flag("stdout"),
+    stderr: query.flag("stderr") && !tty,
+    tty,
+  };
 }
 
 /** What carries a session: the messages of a WebSocket, or the streams of a SPDY connection. */

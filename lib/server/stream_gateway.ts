@@ -21,7 +21,7 @@ import type { GatewayMetrics } from "./metrics.ts";
 import { joinDuplexes } from "./pass_through.ts";
 import { PORT_FORWARD_CHANNEL_PROTOCOLS } from "./port_forward_channels.ts";
 import { Query } from "./query.ts";
-import type { RemoteCommandRequest } from "./remote_command.ts";
+import { commandRequest, type RemoteCommandRequest } from "./remote_command.ts";
 import { SERVED_SPDY_PROTOCOLS } from "./remote_command_spdy.ts";
 import { badRequest, StatusError } from "./status_error.ts";
 import { StreamClient } from "./stream_client.ts";
@@ -271,7 +271,8 @@ class GatewayStream {
 
   /** exec or attach, upstream over `wire`. */
   async #command(wire: "websocket" | "spdy"): Promise<void> {
-    const command = commandRequest(this.#request, this.#stream.subresource === "attach" ? "attach" : "exec");
+    const action = this.#stream.subresource === "attach" ? "attach" : "exec";
+    const command = commandRequest(new Query(this.#request.query), action);
     const ask = () => wire === "spdy" ? this.#askSpdyCommand(command) : this.#askWebSocketCommand();
     // Kubernetes accepts the client first; then a refusal is the session's status, and the client does not look for another way.
     const asked = this.#options.declaredFeatures ? undefined : await this.#counted("translatorRequest", ask);
@@ -394,17 +395,3 @@ interface AskedCommand {
 
 /** What a node declares whose kubelet speaks WebSocket v5 and the tunnel itself (KEP-4006). */
 const KUBELET_WEBSOCKETS = "ExtendWebSocketsToKubelet";
-
-/** What the query asks for, as the API server reads it. */
-function commandRequest({ query }: HttpRequest, action: "exec" | "attach"): RemoteCommandRequest {
-  const asked = new Query(query);
-  const tty = asked.flag("tty");
-  return {
-    action,
-    command: asked.getAll("command"),
-    stdin: asked.flag("stdin"),
-    stdout: asked.flag("stdout"),
-    stderr: asked.flag("stderr") && !tty,
-    tty,
-  };
-}

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Duplex } from "../bytes/mod.ts";
 import { PROTOCOL_HEADER } from "../channels/mod.ts";
+import type { SpdyUpgrade } from "../client/mod.ts";
 import type { HeaderFields } from "../dial/mod.ts";
 import {
   acceptWebSocket,
@@ -59,14 +59,6 @@ export async function upgradeToWebSocket(
   }
   const duplex = await connection.upgrade(handshake.headers);
   return new WebSocketConnection(duplex, { ...options, role: "server", protocol: handshake.protocol });
-}
-
-/** A connection that speaks SPDY/3.1 from now on. */
-export interface SpdyUpgrade {
-  /** The connection. */
-  readonly duplex: Duplex;
-  /** The protocol on top of SPDY that was chosen. */
-  readonly protocol: string;
 }
 
 /**
