@@ -37,11 +37,6 @@ export async function connectSocket(
   return await explain(hop, address, signal, () => connectHost(address.hostname, address.port, signal));
 }
 
-/** Whether `hostname` is an IPv4 or (without brackets) an IPv6 address. */
-export function isIpAddress(hostname: string): boolean {
-  return hostname.includes(":") || /^\d{1,3}(\.\d{1,3}){3}$/.test(hostname);
-}
-
 /** `~` and `~/…` stand for the user's home, `@name` for an abstract socket. */
 function expandPath(path: string): string {
   if (path.startsWith("@")) return `\0${path.slice(1)}`;

@@ -5,8 +5,9 @@
  */
 import { type Duplex, messageOf, orAbort, PodwireError } from "../bytes/mod.ts";
 import { DialError } from "./errors.ts";
+import { isIpv4 } from "./ip.ts";
 import { LowerStream, NodeDuplex, opened } from "./node_stream.ts";
-import { codeOf, DenoDuplex, explain, formatAddress, isIpAddress } from "./sockets.ts";
+import { codeOf, DenoDuplex, explain, formatAddress } from "./sockets.ts";
 import type { ClientCertificate, TlsOptions } from "./types.ts";
 
 /** Whom TLS is spoken with. */
@@ -106,8 +107,7 @@ async function startNodeTls(
       host: name,
       ALPNProtocols: ALPN,
       rejectUnauthorized: !tls.insecureSkipVerify,
-      ...(!isIpAddress(name) && { servername: name }),
-      ...(name.includes(":") && { checkServerIdentity: await ipv6Check() }),
+      ...(name.includes(":") ? { checkServerIdentity: await ipv6Check() } : !isIpv4(name) && { servername: name }),
       ...(tls.caCerts && { ca: [...tls.caCerts] }),
       ...(certificate && { cert: certificate.cert, key: certificate.key }),
     });
