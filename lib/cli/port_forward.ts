@@ -19,7 +19,7 @@ import { listenOnPorts } from "./forward_listen.ts";
 import { ForwardReport } from "./forward_report.ts";
 import { ForwardSession } from "./forward_session.ts";
 import { checkRunningTimeout, POD_RUNNING_TIMEOUT } from "./running_timeout.ts";
-import { untilEnded } from "./serve.ts";
+import { ENDINGS_BUT_HANGUP, untilEnded } from "./serve.ts";
 
 /** kubectl's switch for port-forward. */
 const WEBSOCKET_SWITCH = "KUBECTL_PORT_FORWARD_WEBSOCKETS";
@@ -111,13 +111,10 @@ export const command = defineCommand({
       } finally {
         if (flags.stats) session.summarize();
       }
-    }, ENDINGS).finally(() => report.flush());
+    }, ENDINGS_BUT_HANGUP).finally(() => report.flush());
     return 0;
   },
 });
-
-/** Not SIGHUP: who starts the command with nohup wants it to live on. */
-const ENDINGS: readonly Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT", "SIGBREAK"] : ["SIGINT", "SIGTERM"];
 
 /** The service that `target` names; `undefined` if it is something else. */
 async function readService(

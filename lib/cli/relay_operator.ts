@@ -7,6 +7,7 @@ import { lead, OPERATOR, Operator } from "../relay/mod.ts";
 import { defineCommand } from "./command.ts";
 import { UsageError } from "./flags.ts";
 import { ALLOW, IMAGE_PULL_POLICY, log, pullPolicyOption, readAllowed, untilEndedAndLogged } from "./relay_common.ts";
+import { ENDINGS_BUT_HANGUP } from "./serve.ts";
 
 /** The command. */
 export const command = defineCommand({
@@ -81,10 +82,7 @@ export const command = defineCommand({
       await lead(leases, { name: OPERATOR, identity, ...times, signal, log: say }, async (signal) => {
         await new Operator(cluster, { namespace, image, ...pull, allow, identity, log: say }).run(signal);
       });
-    }, ENDINGS);
+    }, ENDINGS_BUT_HANGUP);
     return 0;
   },
 });
-
-/** Not SIGHUP: it would leave nothing here, and who starts the command with nohup wants it to live on. */
-const ENDINGS: readonly Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];

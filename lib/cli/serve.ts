@@ -12,6 +12,11 @@ export const ENDINGS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT"]
   : ["SIGINT", "SIGTERM", "SIGHUP"];
 
+/** What ends a command that leaves nothing behind: not SIGHUP, as who starts it with nohup wants it to live on. */
+export const ENDINGS_BUT_HANGUP: readonly Deno.Signal[] = Deno.build.os === "windows"
+  ? ["SIGINT", "SIGBREAK"]
+  : ["SIGINT", "SIGTERM"];
+
 /** Runs `work`, whose signal aborts when one of `signals` comes: on Ctrl-C or a request to end. */
 export async function untilEnded(
   work: (signal: AbortSignal) => Promise<void>,
