@@ -8,9 +8,10 @@
  */
 import type { Server, Socket } from "node:net";
 import { PodwireError } from "../bytes/mod.ts";
+import { parseIp } from "./ip.ts";
 import { NodeDuplex } from "./node_stream.ts";
 import { bindWithMode, removeStaleSocket } from "./socket_file.ts";
-import { codeOf, formatAddress, isIpAddress, reasonOf, type SocketAddress } from "./sockets.ts";
+import { codeOf, formatAddress, reasonOf, type SocketAddress } from "./sockets.ts";
 
 /** Nobody can listen there. */
 export class ListenError extends PodwireError {
@@ -58,7 +59,7 @@ export async function freePath(path: string): Promise<void> {
  * @throws What the system, or Deno, says against it.
  */
 export async function permittedAddress(hostname: string, port: number, family: 0 | 4 | 6 = 0): Promise<string> {
-  if (!isIpAddress(hostname)) await requireNet(hostname); // To look it up.
+  if (!parseIp(hostname)) await requireNet(hostname); // To look it up.
   const { lookup } = await import("node:dns/promises");
   const { address } = await lookup(hostname, family);
   await requireNet(formatAddress({ hostname: address, port }));
