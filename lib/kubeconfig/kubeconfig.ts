@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { Fields, parseYaml, Source } from "../yaml/mod.ts";
 import { ConfigError, type Position } from "./errors.ts";
 import { Secret } from "./secret.ts";
+import { Fields, parseYaml, Source } from "./yaml/mod.ts";
 
 /** A cluster: how to reach it. */
 export interface KubeconfigCluster {

@@ -4,7 +4,14 @@
  * @module
  */
 import { ConfigError } from "../kubeconfig/mod.ts";
-import { isTrue, Source, type YamlMapping, type YamlNode, type YamlScalar, type YamlSequence } from "../yaml/mod.ts";
+import {
+  isTrue,
+  Source,
+  type YamlMapping,
+  type YamlNode,
+  type YamlScalar,
+  type YamlSequence,
+} from "../kubeconfig/yaml/mod.ts";
 
 /** More problems than this are counted, not told: the message goes to a log. */
 const MAX_TOLD = 20;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { parseYaml, toJson, type YamlNode } from "../yaml/mod.ts";
+import { parseYaml, toJson, type YamlNode } from "../kubeconfig/yaml/mod.ts";
 import type { RelaySpec } from "./config.ts";
 import { type ConfigProblem, ConfigSource, RelayConfigError } from "./config_reader.ts";
 import { RelayHalvesError, splitRelay } from "./halves.ts";

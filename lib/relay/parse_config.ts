@@ -7,7 +7,7 @@ import { EVENT_ID, parseEvents, YAMLException } from "js-yaml";
 import { MAX_DELAY } from "../bytes/mod.ts";
 import { isIpv4 } from "../dial/mod.ts";
 import { isDnsLabel } from "../client/mod.ts";
-import { parseYaml, type YamlNode } from "../yaml/mod.ts";
+import { parseYaml, type YamlNode } from "../kubeconfig/yaml/mod.ts";
 import { type Address, formatAddress, isDatagram, isIp, parseAddress } from "./address.ts";
 import type { ListenEndpoint, Relay, TargetEndpoint, TargetTlsSpec } from "./config.ts";
 import { type ConfigProblem, ConfigReader, ConfigSource, RelayConfigError } from "./config_reader.ts";

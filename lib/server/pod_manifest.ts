@@ -4,7 +4,7 @@
  * @module
  */
 import { isDnsLabel, isDnsSubdomain } from "../client/mod.ts";
-import type { Fields } from "../yaml/mod.ts";
+import type { Fields } from "../kubeconfig/yaml/mod.ts";
 import type { ContainerPort, HostContainer, RestartPolicy } from "./container.ts";
 import type { HostPod } from "./pods.ts";
 import { YamlFile } from "./yaml_file.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Fields } from "../yaml/mod.ts";
+import type { Fields } from "../kubeconfig/yaml/mod.ts";
 import type { Authorizer, RequestAttributes } from "./authorization.ts";
 import { YamlFile } from "./yaml_file.ts";
 

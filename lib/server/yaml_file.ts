@@ -5,7 +5,7 @@
  */
 import { systemText } from "../bytes/mod.ts";
 import { ConfigError } from "../kubeconfig/mod.ts";
-import { Fields, parseYaml, Source } from "../yaml/mod.ts";
+import { Fields, parseYaml, Source } from "../kubeconfig/yaml/mod.ts";
 
 /** A file's text. */
 export class YamlFile extends Source {
