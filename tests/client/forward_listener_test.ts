@@ -270,7 +270,7 @@ Deno.test("listenForward() carries connections of a unix socket, which is its ow
 
 Deno.test("listenForward() closes a listener though something else lies where its socket was", async () => {
   await withSocketPath(async (path) => {
-    await using listener = await listenForward({ path }, () => Promise.reject(new Error("nobody comes")));
+    await using listener = await listenForward({ path }, () => Promise.reject(new Error("nobody comes")), NEVER);
     await Deno.remove(path);
     await Deno.mkdir(path);
     listener.close();
