@@ -92,7 +92,7 @@ export class NodeDuplex implements Duplex {
     return new Promise((resolve, reject) => {
       const closed = () => reject(this.#failure?.reason ?? new PodwireError("the connection is closed"));
       if (this.#stream.destroyed) return closed(); // Node would never call back.
-      this.#stream.end((error?: Error | null) => error ? closed() : resolve());
+      this.#stream.end((error?: Error | null) => error && !this.#stream.writableFinished ? closed() : resolve());
     });
   }
 
