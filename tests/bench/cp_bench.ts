@@ -13,6 +13,7 @@
  */
 import { ground, type NodeName, type ServerName } from "../cluster/ground.ts";
 import { denoFlags, ROOT } from "../offline/flags.ts";
+import { median } from "./median.ts";
 
 const LARGE = 512 << 20;
 
@@ -101,10 +102,6 @@ for d in {1..100}; do mkdir tree/d$d; for f in {1..100}; do echo "$d $f" >tree/d
     };
     console.log(`| ${workload} | ${cell("time", 1)} | ${cell("cpu", 2)} | ${cell("memory", 0)} |`);
   }
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
 }
 
 if (import.meta.main) {

@@ -11,6 +11,7 @@
 import { cpuUsage } from "node:process";
 import { createDialer, type DialerOptions } from "../../lib/dial/mod.ts";
 import { portOf, testdata } from "../dial/harness.ts";
+import { median } from "./median.ts";
 
 const MIB = 1024 * 1024;
 const CA = { caCerts: [testdata("ca.crt")] };
@@ -96,10 +97,6 @@ async function measure(row: Row, port: number, mib: number): Promise<{ mibPerSec
   const { user, system } = cpuUsage(cpu);
   connection.close();
   return { mibPerSecond: mib / seconds, cpuPerGib: (user + system) / 1e6 * 1024 / mib };
-}
-
-function median(numbers: readonly number[]): number {
-  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
 }
 
 async function print(line: string): Promise<void> {

@@ -12,6 +12,7 @@ import { ground, type ServerName, type TestPod } from "../cluster/ground.ts";
 import { processes } from "../cluster/process.ts";
 import { SERVERS } from "../cluster/shape.ts";
 import { denoFlags } from "../offline/flags.ts";
+import { median } from "./median.ts";
 
 const MIB = 1 << 20;
 const SIZE = 256 * MIB;
@@ -91,10 +92,6 @@ class Samples {
       console.log(`| ${workload} | ${ours.toFixed(2)} | ${theirs.toFixed(2)} | ${(ours / theirs).toFixed(2)} |`);
     }
   }
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
 }
 
 const zeros = await Deno.makeTempFile({ prefix: "podwire-bench-" });

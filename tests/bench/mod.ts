@@ -7,6 +7,7 @@
 import { ground } from "../cluster/ground.ts";
 import { denoFlags, ROOT } from "../offline/flags.ts";
 import { benchCp } from "./cp_bench.ts";
+import { median } from "./median.ts";
 
 interface Workload {
   readonly name: string;
@@ -54,8 +55,8 @@ async function measure(program: string, args: string, input: string): Promise<Sa
   return { wall, cpu: user + sys, rss: rss / 1024 };
 }
 
-function median(samples: readonly Sample[], figure: keyof Sample): number {
-  return samples.map((sample) => sample[figure]).sort((a, b) => a - b)[Math.floor(samples.length / 2)] ?? NaN;
+function medianOf(samples: readonly Sample[], figure: keyof Sample): number {
+  return median(samples.map((sample) => sample[figure]));
 }
 
 const zeros = await Deno.makeTempFile({ prefix: "podwire-bench-" });
@@ -72,10 +73,10 @@ try {
         }
       }
       const cell = (figure: keyof Sample, digits: number) => {
-        const [ours, theirs] = [median(samples.podwire, figure), median(samples.kubectl, figure)];
+        const [ours, theirs] = [medianOf(samples.podwire, figure), medianOf(samples.kubectl, figure)];
         return `${ours.toFixed(digits)} / ${theirs.toFixed(digits)} (${(ours / theirs).toFixed(2)})`;
       };
-      const rate = (key: keyof typeof programs) => (bytes ?? 0) / MIB / median(samples[key], "wall");
+      const rate = (key: keyof typeof programs) => (bytes ?? 0) / MIB / medianOf(samples[key], "wall");
       const rates = bytes === undefined
         ? "–"
         : `${rate("podwire").toFixed(0)} / ${rate("kubectl").toFixed(0)} (${

@@ -10,6 +10,7 @@
  * @module
  */
 import { denoFlags, ROOT } from "../offline/flags.ts";
+import { median } from "./median.ts";
 
 const MIB = 1 << 20;
 const STREAM = 256 * MIB;
@@ -239,10 +240,6 @@ function datagramEcho(): Deno.DatagramConn {
 async function taskset(...args: readonly string[]): Promise<void> {
   const { success } = await new Deno.Command("taskset", { args: [...args], stdout: "null" }).output();
   if (!success) throw new Error("taskset failed: is there a second core?");
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
 }
 
 /** Runs a workload on both in turns, and prints medians and the ratio. */

@@ -13,6 +13,7 @@
 import { cpuUsage } from "node:process";
 import type { Duplex } from "../../lib/bytes/mod.ts";
 import { WebSocketConnection } from "../../lib/websocket/mod.ts";
+import { median } from "./median.ts";
 
 interface Run {
   readonly mibPerSecond: number;
@@ -101,9 +102,8 @@ function print(line: string): void {
   Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
 }
 
-function median(runs: readonly Run[], key: keyof Run): number {
-  const values = runs.map((run) => run[key]).sort((a, b) => a - b);
-  return values[values.length >> 1]!;
+function medianOf(runs: readonly Run[], key: keyof Run): number {
+  return median(runs.map((run) => run[key]));
 }
 
 /** Starts the sending process; its first line is its port. */
@@ -138,12 +138,12 @@ async function main(mib: number, rounds: number): Promise<void> {
     }
     child.kill();
     await child.status;
-    const bare = median(runs["bare loop"]!, "mibPerSecond");
+    const bare = medianOf(runs["bare loop"]!, "mibPerSecond");
     for (const [name, measured] of Object.entries(runs)) {
-      const speed = median(measured, "mibPerSecond");
+      const speed = medianOf(measured, "mibPerSecond");
       print(
         `${size} B messages, ${name}: ${speed.toFixed(0)} MiB/s, ratio ${(speed / bare).toFixed(2)}, ` +
-          `${median(measured, "cpuMicros").toFixed(2)} us of CPU per message`,
+          `${medianOf(measured, "cpuMicros").toFixed(2)} us of CPU per message`,
       );
     }
   }

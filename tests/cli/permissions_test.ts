@@ -3,6 +3,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { commandHelp } from "../../lib/cli/help.ts";
 import { COMMANDS } from "../../lib/cli/commands.ts";
 import { serveHost } from "../../lib/server/mod.ts";
+import { inFolder } from "../support/in_folder.ts";
 import { readUntil } from "../support/read_until.ts";
 import { PODS, PODWIRE } from "./harness.ts";
 
@@ -24,15 +25,6 @@ async function fillIn(command: string, words: readonly string[], values: Record<
     assertStringIncludes(help, word);
     return Object.entries(values).reduce((text, [name, value]) => text.replace(name, value), word);
   });
-}
-
-async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir({ prefix: "podwire-cli-" });
-  try {
-    await work(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
 }
 
 /** Reads until `pattern` has come. */

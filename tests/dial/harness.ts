@@ -5,6 +5,7 @@
  */
 import { assertEquals } from "@std/assert";
 import type { Duplex } from "../../lib/bytes/mod.ts";
+import { inFolder } from "../support/in_folder.ts";
 
 /** Text to bytes, one to one. */
 export function latin1(text: string): Uint8Array<ArrayBuffer> {
@@ -67,12 +68,7 @@ export function portOf(listener: Deno.Listener): number {
 
 /** A path for a unix socket in a folder of its own, which is gone after `use`. */
 export async function withSocketPath(use: (path: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir({ prefix: "podwire-" });
-  try {
-    await use(`${folder}/s`);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+  await inFolder((folder) => use(`${folder}/s`));
 }
 
 /**

@@ -2,6 +2,7 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { openRelayLog } from "../../lib/cli/relay_common.ts";
 import { PODWIRE } from "../cli/harness.ts";
+import { inFolder } from "../support/in_folder.ts";
 import { until } from "../support/until.ts";
 import { ask, echo, readAll, Server, writeAll } from "./harness.ts";
 
@@ -55,15 +56,6 @@ async function podwire(...args: readonly string[]): Promise<{ code: number; stdo
   return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
 }
 
-async function withFolder(use: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir({ prefix: "podwire-relay-" });
-  try {
-    await use(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
 const config = (folder: string, target: number, more = "") =>
   `relays:
 - name: it
@@ -72,7 +64,7 @@ const config = (folder: string, target: number, more = "") =>
 ${more}`;
 
 Deno.test("podwire relay run reloads, reports what is wrong and keeps going, answers its admin endpoint, and cleans up", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     await using server = new Server(echo);
     const file = `${folder}/relays.yaml`;
     await Deno.writeTextFile(file, config(folder, server.port));
@@ -108,7 +100,7 @@ Deno.test("podwire relay run reloads, reports what is wrong and keeps going, ans
   }));
 
 Deno.test("podwire relay run ends with 2 for a wrong configuration, and --check only says whether it is right", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     const file = `${folder}/relays.yaml`;
     await Deno.writeTextFile(file, config(folder, 1));
     assertEquals(await podwire("relay", "run", "-c", file, "--check"), {
@@ -136,7 +128,7 @@ Deno.test("podwire relay run ends with 2 for a wrong configuration, and --check 
   }));
 
 Deno.test("podwire relay passes one socket on to another, as socat does", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     await using server = new Server(echo);
     await using inner = new Podwire(`unix-listen:${folder}/x.sock,mode=0660`, `tcp:127.0.0.1:${server.port}`);
     await inner.says(/from unix:/);
@@ -194,7 +186,7 @@ Deno.test("podwire relay --help and that of its commands say what there is", asy
 });
 
 Deno.test("podwire relay run refuses certificates that are not there and an empty folder, and takes them when they come", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     await using server = new Server(echo);
     const file = `${folder}/relays.yaml`;
     await Deno.writeTextFile(file, config(folder, server.port));
@@ -224,7 +216,7 @@ Deno.test("podwire relay run refuses certificates that are not there and an empt
   }));
 
 Deno.test("podwire relay run goes on, and ends, when nobody reads its log", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     // Each says why it does not listen: more than a pipe takes (64 KiB, pipe(7)).
     const relays = Array.from({ length: 600 }, (_, i) => ({
       name: `${"n".repeat(50)}-${i}`,

@@ -3,6 +3,7 @@ import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { RelayError } from "../../lib/relay/errors.ts";
 import { bindSocket } from "../../lib/relay/socket_file.ts";
 import { denoFlags, ROOT } from "../offline/flags.ts";
+import { inFolder } from "../support/in_folder.ts";
 import { until } from "../support/until.ts";
 import { ask, echo, Ground, modeOf, Server } from "./harness.ts";
 
@@ -88,16 +89,6 @@ Deno.test("a socket whose file is removed is made again, and one that replaced i
   await ground.apply();
   assertEquals(await askPath(path), "x");
 });
-
-/** A folder with nothing in it; removed in the end. */
-async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir({ prefix: "podwire-relay-" });
-  try {
-    await use(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
 
 const listenOn = (path: string) => Deno.listen({ transport: "unix", path });
 const names = (folder: string) => [...Deno.readDirSync(folder)].map(({ name }) => name).sort();

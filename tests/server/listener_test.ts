@@ -1,16 +1,8 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { ListenError } from "../../mod.ts";
 import { serveHost } from "../../lib/server/mod.ts";
+import { inFolder } from "../support/in_folder.ts";
 import { connect } from "./raw_client.ts";
-
-async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await work(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
 
 Deno.test("a unix socket is its owner's alone, needs no token, and is removed at the end", async () => {
   await inFolder(async (folder) => {
