@@ -9,6 +9,7 @@ import { type SpdyTalk, SpdyType } from "../captures/spdy_recording.ts";
 import { BytePeer, control, data, fin, goAway, ping, plain, rstStream } from "../spdy/harness.ts";
 import { standstill, until } from "../support/until.ts";
 import { floods } from "./flood.ts";
+import { isAlive } from "./processes.ts";
 import { execPath } from "./raw_client.ts";
 import { assertRefused, RawSpdyClient } from "./raw_spdy_client.ts";
 
@@ -218,15 +219,6 @@ Deno.test("the command is ended when its client goes away, in order or not", asy
     await until("the command has ended", () => !isAlive(pid));
   }
 });
-
-function isAlive(pid: number): boolean {
-  try {
-    return !/^State:\s+Z/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
 
 Deno.test("a SPDY client that sends more than the command reads is held up, and loses nothing", async () => {
   await using host = await startHost();
