@@ -89,13 +89,16 @@ export class HttpServer {
     checkDuration("drain", milliseconds);
     this.#draining = true;
     const timer = setTimeout(() => void this.#end(), Math.min(milliseconds, MAX_DELAY));
-    await this.#listener.close();
-    for (const { busy, connection, duplex } of this.#open) {
-      if (busy) connection.finish();
-      else duplex.close();
+    try {
+      await this.#listener.close();
+      for (const { busy, connection, duplex } of this.#open) {
+        if (busy) connection.finish();
+        else duplex.close();
+      }
+      await this.finished;
+    } finally {
+      clearTimeout(timer);
     }
-    await this.finished;
-    clearTimeout(timer);
   }
 
   /** Ends at once: drops every connection. */
@@ -113,7 +116,7 @@ export class HttpServer {
     const timer = setTimeout(() => {
       for (const { duplex } of this.#open) duplex.close();
     }, LAST_MOMENT);
-    await this.finished;
+    await this.finished.catch(() => {}); // Whoever drains it is told.
     clearTimeout(timer);
   }
 

@@ -1,5 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { ListenError } from "../../mod.ts";
+import { HttpServer } from "../../lib/server/http_server.ts";
+import type { SocketListener } from "../../lib/server/listener.ts";
 import { serveHost } from "../../lib/server/mod.ts";
 import { inFolder } from "../support/in_folder.ts";
 import { connect } from "./raw_client.ts";
@@ -112,4 +114,19 @@ Deno.test("serveHost() ends when it is aborted while it starts", async () => {
   const late = new Promise<string>((resolve) => timer = setTimeout(() => resolve("still serving"), 5_000));
   assertEquals(await Promise.race([host.finished, late]), undefined);
   clearTimeout(timer);
+});
+
+Deno.test("a server that can accept no more says so to who drains it, and leaves no timer behind", {
+  sanitizeOps: true,
+}, async () => {
+  const broken = new ListenError("cannot accept connections any more", { path: "/s" }, "ENOBUFS");
+  const listener = {
+    connections: () => new ReadableStream({ start: (controller) => controller.error(broken) }),
+    close: () => Promise.resolve(),
+  } as unknown as SocketListener; // The system's own breaks at nobody's command.
+  const server = new HttpServer(listener, () => Promise.resolve());
+  for (const patience of [3_600_000, 0]) {
+    assertEquals(await assertRejects(() => server.drain(patience)), broken);
+    await new Promise((resolve) => setTimeout(resolve)); // The timer of 0 has its turn.
+  }
 });
