@@ -1,6 +1,6 @@
 /**
- * Bounded bytes: the two-way stream that every transport is, and the queues between
- * the protocols. Knows nothing but Web Streams.
+ * Bounded bytes: the two-way stream that every transport is, and the queues between the protocols; and what every room needs:
+ * the base of all errors, waiting with an end, checks of what users give.
  *
  * @module
  */

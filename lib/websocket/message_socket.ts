@@ -23,8 +23,8 @@ export interface MessageSocket {
   /**
    * The next whole message: bytes for a binary one, a string for a text one, `undefined`
    * once the peer has sent its Close frame (see {@linkcode MessageSocket.closed}).
-   * The bytes are the caller's to keep, but share a buffer with other messages: neither
-   * change nor transfer them. One call at a time.
+   * The bytes are valid until the next call, or that of {@linkcode MessageSocket.close}: a socket may use their memory
+   * again. Neither change nor transfer them. One call at a time.
    *
    * @throws What broke the connection: a protocol violation, an end without Close, a
    * missing answer to pings.
