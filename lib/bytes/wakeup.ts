@@ -3,22 +3,30 @@
  *
  * @module
  */
-import { orAbort } from "./or_abort.ts";
 
 /** Wakes all who wait. */
 export class Wakeup {
-  #next = Promise.withResolvers<void>();
+  readonly #waiting = new Set<() => void>();
 
   /** Something has changed. */
   wake(): void {
-    this.#next.resolve();
-    this.#next = Promise.withResolvers();
+    for (const wake of this.#waiting) wake();
+    this.#waiting.clear();
   }
 
   /** Waits for the next change; `false` if the signal was first. */
   async wait(signal?: AbortSignal): Promise<boolean> {
-    if (!signal) await this.#next.promise;
-    else await orAbort(this.#next.promise, signal).catch(() => {}); // That it was aborted is the answer.
-    return !signal?.aborted;
+    if (signal?.aborted) return false;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const wake = () => resolve();
+    this.#waiting.add(wake);
+    signal?.addEventListener("abort", wake, { once: true });
+    try {
+      await promise;
+      return !signal?.aborted;
+    } finally {
+      this.#waiting.delete(wake);
+      signal?.removeEventListener("abort", wake);
+    }
   }
 }

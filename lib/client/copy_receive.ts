@@ -9,7 +9,8 @@ import { DisconnectedError } from "../channels/mod.ts";
 import type { Digest, SumTool } from "./copy_digest.ts";
 import { CopyError } from "./copy_error.ts";
 import { baseOf, bytesOf, byteString, folderOf, fromText } from "./copy_names.ts";
-import { type CopyPlace, readPrinted, readSum, retriesOf, startIn, sumCommand, toolError } from "./copy_shell.ts";
+import { type CopyPlace, readSum, retriesOf, startIn, sumCommand, toolError } from "./copy_shell.ts";
+import { readPrinted } from "./printed.ts";
 import type { RemoteProcess } from "./remote_command.ts";
 
 /**

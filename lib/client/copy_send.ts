@@ -13,8 +13,9 @@ import { FileCheck, SegmentDigest } from "./copy_check.ts";
 import type { Content } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
 import { fromText, quote } from "./copy_names.ts";
-import { type ContainerShell, type CopyPlace, readPrinted, retriesOf, startIn, toolError } from "./copy_shell.ts";
+import { type ContainerShell, type CopyPlace, retriesOf, startIn, toolError } from "./copy_shell.ts";
 import type { FileSum } from "./copy_tree.ts";
+import { readPrinted } from "./printed.ts";
 
 /** `$1` the file, `$2` the byte to start at, `$3` the writer. Without `dd` the only start is 0. */
 const WRITE = `exec 3>&1 1<>"$1" || exit 1

@@ -346,23 +346,6 @@ const DEBUG_HINT =
   "Use a container that has them, beside it: kubectl debug POD -it --image=busybox --target=CONTAINER, " +
   "where the files are under /proc/1/root";
 
-/** As much of what a program of the container prints is kept, in characters: it may print without an end. */
-const MAX_PRINTED = 64 * 1024;
-
-/** In the place of what is not kept: a line of its own. */
-const CUT = "…\n";
-
-/** What a program prints to its end. Of much the end: there it says how it ended. */
-export async function readPrinted(output: ReadableStream<Uint8Array>): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of output) {
-    text += decoder.decode(chunk, { stream: true });
-    if (text.length > MAX_PRINTED) text = CUT + text.slice(-MAX_PRINTED);
-  }
-  return text + decoder.decode();
-}
-
 /** What a program of the container printed, for an error. */
 export function toolError(stderr: string, code: number): string {
   return showName(stderr.trim()) || `command terminated with exit code ${code}`;

@@ -13,16 +13,7 @@ import { contentOf, readAll } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
 import { bytesOf, folderOf, fromText, joinPath, quote, showName } from "./copy_names.ts";
 import { pour, sendFile } from "./copy_send.ts";
-import {
-  ContainerShell,
-  type CopyPlace,
-  ESCAPED,
-  killCommand,
-  readPrinted,
-  retriesOf,
-  startIn,
-  toolError,
-} from "./copy_shell.ts";
+import { ContainerShell, type CopyPlace, ESCAPED, killCommand, retriesOf, startIn, toolError } from "./copy_shell.ts";
 import {
   type CopyEvent,
   type FileSum,
@@ -32,6 +23,7 @@ import {
   WINDOW_BYTES,
 } from "./copy_tree.ts";
 import { Turn } from "./copy_turn.ts";
+import { readPrinted } from "./printed.ts";
 
 /** How to send a tree. */
 export interface SendOptions {

@@ -10,6 +10,7 @@
 import { PodwireError } from "../bytes/mod.ts";
 import { RemoteCommandError } from "../channels/mod.ts";
 import type { Pod } from "./pod.ts";
+import { readPrinted } from "./printed.ts";
 
 /** The largest datagram: 65,535 bytes less the header of UDP. */
 const MAX_DATAGRAM = 65_527;
@@ -170,13 +171,21 @@ export async function findUdpHelper(
   options: { readonly container?: string; readonly signal?: AbortSignal },
 ): Promise<UdpHelper> {
   const tests = helpers.map(({ name, test }) => `if { ${test}; } >/dev/null 2>&1; then echo ${name}; exit; fi`);
-  const output = await pod.exec(["sh", "-c", tests.join("\n")], options).output().catch((cause) => {
+  const look = async () => {
+    const child = await pod.exec(["sh", "-c", tests.join("\n")], { ...options, stderr: "null" }).spawn();
+    try {
+      const [printed] = await Promise.all([readPrinted(child.stdout), child.status]);
+      return printed.trim();
+    } finally {
+      child.close();
+    }
+  };
+  const name = await look().catch((cause) => {
     if (options.signal?.aborted || !(cause instanceof RemoteCommandError)) throw cause;
     throw new UdpForwardError(`cannot look for a program that speaks UDP in pod ${pod.name}: ${cause.message}`, {
       cause,
     });
   });
-  const name = new TextDecoder().decode(output.stdout).trim();
   const found = helpers.find((helper) => helper.name === name);
   if (found) return found;
   throw new UdpForwardError(

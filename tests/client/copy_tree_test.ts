@@ -2,7 +2,7 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { ContainerFiles, contentOf, CopyError, type FileSum, type TreeEntry } from "../../lib/client/mod.ts";
 import { readArchive } from "../../lib/client/copy_archive.ts";
-import { readPrinted } from "../../lib/client/copy_shell.ts";
+import { readPrinted } from "../../lib/client/printed.ts";
 import { CopyGround, noise, type Program, TOOLS } from "./copy_ground.ts";
 
 const LARGE = 5 << 20;
