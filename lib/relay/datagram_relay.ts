@@ -10,7 +10,7 @@ import type { Counters } from "./counters.ts";
 import { bindUdp, bindUnixDatagram, type DatagramSocket, openDatagram, type Peer, peerKey } from "./datagram_socket.ts";
 import { type Reason, RelayError } from "./errors.ts";
 import { FrameReader, FrameWriter } from "./frames.ts";
-import type { RelayStart, RunningRelay } from "./running.ts";
+import { type RelayStart, type RunningRelay, telling } from "./running.ts";
 import { type Session, Sessions } from "./sessions.ts";
 import { bindSocket, type SocketFile } from "./socket_file.ts";
 import { inRanges } from "./source_ranges.ts";
@@ -161,9 +161,9 @@ export class DatagramRelay implements RunningRelay {
   }
 
   async #toDatagrams(flow: Flow, from: Peer | undefined): Promise<void> {
-    const { relay: { target, connectTimeout: timeout } } = this.#start;
-    const { attempt } = flow;
-    const { socket, peer } = await openDatagram(target.address, { timeout, attempt, onDrop: this.#onDrop });
+    const { relay: { target, connectTimeout: timeout }, onTarget } = this.#start;
+    const options = { timeout, attempt: flow.attempt, onDrop: this.#onDrop };
+    const { socket, peer } = await telling(onTarget, () => openDatagram(target.address, options));
     const send = async (data: Uint8Array) => {
       try {
         await socket.send(data, peer);
@@ -180,15 +180,9 @@ export class DatagramRelay implements RunningRelay {
   }
 
   async #toStream(flow: Flow, from: Peer | undefined): Promise<void> {
-    const { relay, onTarget } = this.#start;
-    let stream;
-    try {
-      stream = await connectTarget(relay.target, this.#files, relay.connectTimeout, flow.attempt);
-      onTarget(undefined);
-    } catch (error) {
-      if (error instanceof RelayError) onTarget(error);
-      throw error;
-    }
+    const { relay: { target, connectTimeout }, onTarget } = this.#start;
+    const connect = () => connectTarget(target, this.#files, connectTimeout, flow.attempt);
+    const stream = await telling(onTarget, connect);
     const writer = new FrameWriter(stream, {
       onWritten: (datagrams, bytes) => flow.passed(datagrams, bytes),
       onError: () => flow.fail("broken"),

@@ -6,6 +6,7 @@
 import type { Address } from "./address.ts";
 import type { Relay } from "./config.ts";
 import type { Counters } from "./counters.ts";
+import { RelayError } from "./errors.ts";
 import type { TlsFiles } from "./tls_files.ts";
 
 /** A relay that runs. */
@@ -36,4 +37,19 @@ export interface RelayStart {
   readonly files: TlsFiles;
   /** Told when the target cannot be reached, and, with `undefined`, when it can again. */
   readonly onTarget: (failure: Error | undefined) => void;
+}
+
+/** What `connect` resolves with; `onTarget` is told whether the target can be reached. */
+export async function telling<T>(
+  onTarget: RelayStart["onTarget"],
+  connect: () => Promise<T>,
+): Promise<T> {
+  try {
+    const target = await connect();
+    onTarget(undefined);
+    return target;
+  } catch (error) {
+    if (error instanceof RelayError) onTarget(error);
+    throw error;
+  }
 }

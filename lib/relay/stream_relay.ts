@@ -13,7 +13,7 @@ import { encodeFrame, FrameReader } from "./frames.ts";
 import { filterHttp } from "./http_filter.ts";
 import { type IpPort, proxyHeader } from "./proxy_protocol.ts";
 import { discard, pump } from "./pump.ts";
-import type { RelayStart, RunningRelay } from "./running.ts";
+import { type RelayStart, type RunningRelay, telling } from "./running.ts";
 import { type Session, Sessions } from "./sessions.ts";
 import { SocketDuplex } from "./socket_duplex.ts";
 import { bindSocket, type SocketFile } from "./socket_file.ts";
@@ -220,29 +220,21 @@ export class StreamRelay implements RunningRelay {
     const { relay, onTarget } = this.#start;
     const attempt = new AbortController();
     session.target = { close: () => attempt.abort() };
-    try {
-      const target = await connectTarget(relay.target, this.#files, relay.connectTimeout, attempt);
-      session.target = target;
-      onTarget(undefined);
-      const version = relay.target.proxyProtocol;
-      if (version) await target.write(proxyHeader(version, ipPort(conn.remoteAddr), ipPort(conn.localAddr)));
-      return target;
-    } catch (error) {
-      if (error instanceof RelayError) onTarget(error);
-      throw error;
-    }
+    const connect = () => connectTarget(relay.target, this.#files, relay.connectTimeout, attempt);
+    const target = await telling(onTarget, connect);
+    session.target = target;
+    const version = relay.target.proxyProtocol;
+    if (version) await target.write(proxyHeader(version, ipPort(conn.remoteAddr), ipPort(conn.localAddr)));
+    return target;
   }
 
   /** Datagrams come and go over the client's stream, each after its length. */
   async #relayDatagrams(session: StreamSession, client: Duplex): Promise<void> {
-    const { relay, counters } = this.#start;
+    const { relay, counters, onTarget } = this.#start;
     const attempt = new AbortController();
     session.target = { close: () => attempt.abort() };
-    const { socket, peer } = await openDatagram(relay.target.address, {
-      timeout: relay.connectTimeout,
-      attempt,
-      onDrop: () => counters.fail("dropped"),
-    });
+    const options = { timeout: relay.connectTimeout, attempt, onDrop: () => counters.fail("dropped") };
+    const { socket, peer } = await telling(onTarget, () => openDatagram(relay.target.address, options));
     session.target = socket;
     const frames = new FrameReader(client);
     const out = async () => {
