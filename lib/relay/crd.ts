@@ -121,6 +121,8 @@ const CONDITIONS = {
   },
 };
 
+const DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+
 const SPEC = {
   type: "object",
   required: ["nodeSelector", "port", "target"],
@@ -145,6 +147,11 @@ const SPEC = {
       "x-kubernetes-validations": [{
         rule: "!('kubernetes.io/os' in self) || self['kubernetes.io/os'] == 'linux'",
         message: "kubernetes.io/os must be linux",
+      }, {
+        // As the API server has it for the pods: it would refuse them, again and again.
+        rule: `self.all(key, key.matches('^(${DNS_LABEL}([.]${DNS_LABEL})*/)?` +
+          "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",
+        message: "a label's key must be [DOMAIN/]NAME",
       }],
     },
     port: {

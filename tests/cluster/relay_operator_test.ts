@@ -78,6 +78,7 @@ Deno.test("the operator keeps relays in line through everything that happens to 
       ["bad", { connectTimeout: "0s" }, "must be more than 0"],
       ["bad", { target: { address: "udp:127.0.0.1:514" }, http: null, idleTimeout: "0s" }, "must be more than 0"],
       ["bad", { nodeSelector: { zone: "-a" } }, "spec.nodeSelector.zone"],
+      ["bad", { nodeSelector: { "a zone": "a" } }, "must be [DOMAIN/]NAME"],
       ["bad", { nodeSelector: { "kubernetes.io/os": "windows" } }, "kubernetes.io/os must be linux"],
     ];
     for (const [name, spec, text] of wrong) {

@@ -88,3 +88,13 @@ Deno.test("Kubernetes takes the custom resource, and of source ranges just what 
   assert(accepted > 50 && accepted < texts.length - 50, `${accepted} of ${texts.length} are ranges`);
   assertMatch(answers[texts.indexOf("10.0.0.1/8")]!, /^spec\.allowFrom\[0\]: .*without bits beyond its prefix/);
 });
+
+Deno.test("Kubernetes refuses by the custom resource labels' keys that no node has", async () => {
+  const good = ["a", "A_b.c-1", "zone.example/a", "a.b-c.example/X.y", "a".repeat(63)];
+  const bad = ["", "-a", "a-", "a b", "/a", "a/", "a/b/c", "A.example/a", "a..example/a", "-a/b", "a".repeat(64)];
+  const [, ...answers] = await validate([...good, ...bad].map((key) => ({ nodeSelector: { [key]: "x" } })));
+  assertEquals(answers.slice(0, good.length), good.map(() => "ok"));
+  for (const answer of answers.slice(good.length)) {
+    assertMatch(answer, /^spec\.nodeSelector: .*must be \[DOMAIN\/\]NAME/);
+  }
+});
