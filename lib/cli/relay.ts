@@ -84,9 +84,10 @@ export const command = defineCommand({
     if (others.length > 0) throw new UsageError(`extra arguments: [${others.join(" ")}]`);
     const relay = readRelay(listen, target);
     await untilEndedAndLogged(async (signal) => {
+      let started = false; // What fails before is thrown.
       const onEvent = (event: RelayEvent) => {
-        const message = event.message.replace(/target\.tls\.\w+/, (key) => nameInWords(key, listen, target));
-        if (event.type !== "failed") report({ ...event, message });
+        const message = event.message.replace(/(?:listen|target)\.tls\.\w+/, (key) => nameInWords(key, listen, target));
+        if (started || event.type !== "failed") report({ ...event, message });
       };
       await using relays = new Relays({ onEvent });
       await relays.apply([relay]);
@@ -95,6 +96,7 @@ export const command = defineCommand({
         const inWords = (_: string, key = "") => key && nameInWords(key, listen, target);
         throw new RelayError(failure.replace(/^relay: ((?:listen|target)\.[\w.]+)?/, inWords), "listen");
       }
+      started = true;
       await new Promise<void>((resolve) => {
         signal.addEventListener("abort", () => resolve(), { once: true });
         if (signal.aborted) resolve();

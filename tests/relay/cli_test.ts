@@ -140,6 +140,11 @@ Deno.test("podwire relay passes one socket on to another, as socat does", () =>
     const [, port] = await outer.says(/from tcp:127\.0\.0\.1:(\d+) to unix:/);
     assertEquals(await ask(await Deno.connect({ hostname: "127.0.0.1", port: Number(port) }), "hello"), "hello");
     assertEquals(await outer.end(), 0);
+    await Deno.writeTextFile(`${folder}/theirs`, "");
+    await Deno.rename(`${folder}/theirs`, `${folder}/x.sock`);
+    await inner.says(/\nrelay: cannot listen on unix:\S+: it exists and is not a socket\n/);
+    await Deno.remove(`${folder}/x.sock`);
+    await inner.says(/not a socket\nrelay: from unix:/);
   }));
 
 Deno.test("podwire relay says what is wrong with its words", async () => {
