@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { formatAddress as formatSocketAddress, isIpv4 } from "../dial/mod.ts";
+import { formatAddress as formatSocketAddress, isIpv4, parseIp } from "../dial/mod.ts";
 
 /** What a relay can listen on and go to. */
 export type Address =
@@ -52,9 +52,9 @@ export function systemPath(path: string): string {
   return path.startsWith("@") ? `\0${path.slice(1)}` : path;
 }
 
-/** Whether `text` is an IPv4 or (without brackets) an IPv6 address, as far as its form goes. */
+/** Whether `text` is an IPv4 or (without brackets, perhaps with a zone) an IPv6 address. */
 export function isIp(text: string): boolean {
-  return text.includes(":") ? /^[0-9a-fA-F:.]+(%\w+)?$/.test(text) : isIpv4(text);
+  return parseIp(text.includes(":") ? text.replace(/%[\w.-]+$/, "") : text) !== undefined;
 }
 
 function parseHostPort(text: string): { hostname: string; port: number } {

@@ -120,6 +120,13 @@ const BAD: ReadonlyArray<readonly [text: string, line: number, key: string, says
   [relay("listen: {address: 'tcp:::1:80'}"), 3, "relays[0].listen.address", /brackets around an IPv6 address/],
   [relay("listen: {address: tcp:localhost:80}"), 3, "relays[0].listen.address", /IP address to listen on/],
   [relay("listen: {address: tcp:256.0.0.1:80}"), 3, "relays[0].listen.address", /no host name or IP address/],
+  [
+    relay('listen: {address: "tcp:[1:2]:80"}'),
+    3,
+    "relays[0].listen.address",
+    /no host name or IP address in it: "1:2"/,
+  ],
+  [relay('target: {address: "tcp:[::1::]:80"}'), 3, "relays[0].target.address", /no host name or IP address/],
   [relay("listen: {address: unix:run/x}"), 3, "relays[0].listen.address", /absolute path or @NAME/],
   [relay("listen: {address: unix:/run/}"), 3, "relays[0].listen.address", /names a folder/],
   [
