@@ -62,7 +62,7 @@ export interface ClusterOptions extends ClientOptions {
    * in it become basic authentication, unless there is a token.
    */
   readonly server: string | URL;
-  /** A bearer token. */
+  /** A bearer token; an empty one is none. */
   readonly token?: string;
   /** The namespace of pods that are named without one. Default `default`. */
   readonly namespace?: string;
@@ -364,7 +364,7 @@ export class Cluster implements AsyncDisposable {
 function accessOf({ server: text, namespace = "default", token }: ClusterOptions): ClusterAccess {
   const server = serverUrl(String(text));
   const sources: CredentialSource[] = [];
-  if (token !== undefined) sources.push({ authorization: () => Promise.resolve(`Bearer ${token}`) });
+  if (token) sources.push({ authorization: () => Promise.resolve(`Bearer ${token}`) });
   const user = takeUser(server);
   if (user) sources.push(user);
   return { server, namespace, tls: {}, credentials: new CombinedCredentials(sources, []) };

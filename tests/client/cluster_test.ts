@@ -51,6 +51,7 @@ Deno.test("new Cluster() keeps a user and a password for itself", async () => {
   assertEquals(server.password, "p%40ss", "the caller's own URL is left alone");
   assertEquals(await goesTo({ server: server.href }), ["http://cluster.test/x", basic]);
   assertEquals(await goesTo({ server, token: "t" }), ["http://cluster.test/x", "Bearer t"]);
+  assertEquals(await goesTo({ server, token: "" }), ["http://cluster.test/x", basic]);
 });
 
 Deno.test("new Cluster() and resolvePod() refuse a timeout that is no time", async () => {
