@@ -16,8 +16,8 @@ import { watchInput } from "./input_watch.ts";
 import { checkStandardInput, checkStandardOutput, readStandardInput, writeStandardStream } from "./stdio.ts";
 
 /**
- * What a stream of a remote command is connected to, as in `Deno.CommandOptions`; the defaults are others. Inherited input
- * is one command's at a time, and nobody's after a command that ended before its input did.
+ * What a stream of a remote command is connected to, as in `Deno.CommandOptions`; the defaults are others. Only Deno has
+ * streams to inherit. Inherited input is one command's at a time, and nobody's after a command that ended before its input did.
  */
 export type Stdio = "piped" | "inherit" | "null";
 
