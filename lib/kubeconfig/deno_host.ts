@@ -13,6 +13,10 @@ export function denoHost(): HostEnvironment {
     windows,
     env: readEnvironment,
     homeDirectory: () => readEnvironment(windows ? "USERPROFILE" : "HOME"),
+    workingDirectory: () => {
+      const { state } = Deno.permissions.querySync({ name: "read", path: "." });
+      return state === "granted" ? Deno.cwd() : undefined;
+    },
     readTextFile: (path) => Deno.readTextFile(path),
     run,
     stdinIsTerminal: () => Deno.stdin.isTerminal(),

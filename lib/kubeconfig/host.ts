@@ -34,6 +34,8 @@ export interface HostEnvironment {
   env(name: string): string | undefined;
   /** The user's home, if known. */
   homeDirectory(): string | undefined;
+  /** The folder that relative paths start from, if known: the program may change it, and its files are read again later. */
+  workingDirectory?(): string | undefined;
   /** A file's text. Rejects with an error whose `code` is `ENOENT` when there is no such file. */
   readTextFile(path: string): Promise<string>;
   /**

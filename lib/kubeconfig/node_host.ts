@@ -48,6 +48,7 @@ export async function nodeHost(): Promise<HostEnvironment> {
     windows,
     env: (name) => process.env[name],
     homeDirectory: () => process.env[windows ? "USERPROFILE" : "HOME"],
+    workingDirectory: () => process.cwd(),
     readTextFile: (path) => readFile(path, "utf8"),
     run,
     stdinIsTerminal: () => process.stdin.isTTY === true,

@@ -5,10 +5,13 @@
  */
 import type { HostEnvironment } from "./host.ts";
 
-/** `path` as seen from the folder of `file`: relative paths in a kubeconfig are relative to it. */
+/** `path` as seen from the folder of `file`: relative paths in a kubeconfig are relative to it. Absolute, if that can be. */
 export function besideFile(path: string, file: string, host: HostEnvironment): string {
   if (isAbsolute(path, host)) return path;
-  const folder = file.slice(0, file.search(host.windows ? /[^/\\]*$/ : /[^/]*$/));
+  let folder = file.slice(0, file.search(host.windows ? /[^/\\]*$/ : /[^/]*$/));
+  // As kubectl makes it when it reads the file: a program may go elsewhere before the path is used again.
+  const start = host.windows || isAbsolute(folder, host) ? undefined : host.workingDirectory?.();
+  if (start) folder = `${start.replace(/\/$/, "")}/${folder}`;
   // A leading "./" keeps a command a path, where a bare name would be looked up in PATH.
   return (folder || "./") + path.replace(/^(?:\.\/+)+/, "");
 }

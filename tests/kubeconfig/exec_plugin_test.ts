@@ -188,6 +188,20 @@ Deno.test("an exec plugin that is not installed says how to get it, without esca
   assertStringIncludes(error.message, "\n\nget it\nU+001B[1mhereU+0007 ü");
 });
 
+Deno.test("a relative path is where it was when the kubeconfig was read, also after the program went elsewhere", async () => {
+  const exec = "{apiVersion: client.authentication.k8s.io/v1, command: ./plugin, interactiveMode: Never}";
+  for (const [folder, file] of [["/work", "sub/config"], ["/work/sub", "config"], ["/", "work/sub/config"]] as const) {
+    const host = new FakeHost({
+      [file]: kubeconfig("{server: https://x, via-unix-socket: k.sock}", `{exec: ${exec}}`),
+    });
+    host.folder = folder;
+    const { credentials, unixSocket } = await loadAccess({ kubeconfig: file }, host);
+    host.folder = "/elsewhere";
+    await assertRejects(() => credentials.headers(), CredentialsError, "executable /work/sub/plugin not found");
+    assertEquals(unixSocket, "/work/sub/k.sock");
+  }
+});
+
 Deno.test("an exec plugin is ignored beside a token, basic authentication or a certificate", async () => {
   const exec = `exec: {apiVersion: ${V1}, command: plugin, interactiveMode: Never}`;
   const pair = `client-certificate-data: ${btoa("-----BEGIN c")}, client-key-data: ${btoa("-----BEGIN k")}`;

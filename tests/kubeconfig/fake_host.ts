@@ -16,6 +16,7 @@ export class FakeHost implements HostEnvironment {
   terminal = false;
   time = Date.parse("2026-01-01T00:00:00Z");
   home: string | undefined = "/home/me";
+  folder: string | undefined;
   readonly variables: Record<string, string>;
   readonly files: Map<string, string | Error>;
   /** What was asked for, in order. */
@@ -37,6 +38,10 @@ export class FakeHost implements HostEnvironment {
   homeDirectory(): string | undefined {
     this.asked.push("home");
     return this.home;
+  }
+
+  workingDirectory(): string | undefined {
+    return this.folder;
   }
 
   readTextFile(path: string): Promise<string> {

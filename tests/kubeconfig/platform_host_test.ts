@@ -109,6 +109,7 @@ for (const [name, make] of Object.entries(HOSTS)) {
       assertEquals(await code(`${folder}/ca.crt/none`), "ENOTDIR");
     });
     assertEquals([host.env("HOME"), host.homeDirectory()], [Deno.env.get("HOME"), Deno.env.get("HOME")]);
+    assertEquals(host.workingDirectory?.(), Deno.cwd());
     assertEquals(host.stdinIsTerminal(), Deno.stdin.isTerminal());
     assert(Math.abs(host.now() - Date.now()) < 10_000);
   });
