@@ -5,6 +5,7 @@
  */
 import { BEARER_PROTOCOL } from "../channels/mod.ts";
 import type { HttpRequest, HttpResponse } from "./http.ts";
+import type { Exchange } from "./http_server.ts";
 import { forbidden, unauthorized } from "./status_error.ts";
 
 /** Names of header fields, with commas between them: nothing else of a request is repeated in an answer. */
@@ -51,12 +52,21 @@ export class AccessControl {
   }
 
   /**
-   * Admits a request.
+   * Admits a request, or answers a preflight. Who is not let in keeps no connection: its place is for those who may.
    *
-   * @returns Its path, without the token if that came in it.
+   * @returns Its path, without the token if that came in it; or the answer.
    * @throws {StatusError} If it comes from the wrong place or without the token.
    */
-  admit(request: HttpRequest): string {
+  enter({ connection, request }: Pick<Exchange, "connection" | "request">): string | HttpResponse {
+    let path: string | undefined;
+    try {
+      return this.#preflight(request) ?? (path = this.#admit(request));
+    } finally {
+      if (path === undefined) connection.finish();
+    }
+  }
+
+  #admit(request: HttpRequest): string {
     this.#checkOrigin(request);
     const { token } = this.#options;
     const { path, headers } = request;
@@ -69,7 +79,7 @@ export class AccessControl {
   }
 
   /** The answer to a browser's question before a request across origins (the Fetch standard's CORS-preflight), if it is one. */
-  preflight(request: HttpRequest): HttpResponse | undefined {
+  #preflight(request: HttpRequest): HttpResponse | undefined {
     if (request.method !== "OPTIONS" || request.headers.get("access-control-request-method") === undefined) {
       return undefined;
     }

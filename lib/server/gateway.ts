@@ -247,7 +247,7 @@ class RunningGateway implements Gateway {
       outcome.status = response.status;
       await connection.respond(share(response));
     };
-    const admitted = this.#admit(exchange);
+    const admitted = this.#access.enter(exchange);
     if (typeof admitted !== "string") return await respond(admitted);
     const path = outcome.path = admitted;
     refuseImpersonation(request);
@@ -281,16 +281,6 @@ class RunningGateway implements Gateway {
       share,
       onStatus: (status) => outcome.status = status,
     });
-  }
-
-  /** The path of a request that is let in, or the answer to a preflight. Who is not let in keeps no connection: its place is for those who may. */
-  #admit({ connection, request }: Exchange): string | HttpResponse {
-    let admitted: string | undefined;
-    try {
-      return this.#access.preflight(request) ?? (admitted = this.#access.admit(request));
-    } finally {
-      if (admitted === undefined) connection.finish();
-    }
   }
 
   /** Asks whether the client may do what it wants to. */

@@ -156,7 +156,8 @@ class Host implements HostServer {
   async #answer(exchange: Exchange): Promise<void> {
     const { connection, request } = exchange;
     try {
-      const result = this.#access.preflight(request) ?? await this.#route(exchange);
+      const admitted = this.#access.enter(exchange);
+      const result = typeof admitted === "string" ? await serveApi(this.#pods, admitted, exchange) : admitted;
       if (isResponse(result)) return await connection.respond(this.#access.share(request, result));
       await withIdleLimit(connection, IDLE_TIMEOUT, async (limited) => {
         if (result instanceof ContainerStream) await openRemoteCommand(limited, request, result);
@@ -167,10 +168,6 @@ class Host implements HostServer {
       if (!(error instanceof StatusError)) throw error;
       await connection.respond(this.#access.share(request, error.response));
     }
-  }
-
-  async #route(exchange: Exchange): Promise<Answer> {
-    return await serveApi(this.#pods, this.#access.admit(exchange.request), exchange);
   }
 }
 

@@ -303,6 +303,11 @@ Deno.test("serveHost() answers a browser's questions", async () => {
     401,
     "https://page.example",
   ]);
+  // Who has not said the token keeps no connection.
+  assertEquals(
+    [allowed, refused, unauthorized].map(({ headers }) => headers.get("connection")),
+    Array(3).fill("close"),
+  );
 });
 
 Deno.test("the kubeconfig leads to the host", async () => {
