@@ -9,7 +9,7 @@ import type { RemoteCommand, RemoteCommandOptions, RemoteProcess } from "../clie
 import type { FlagDefinitions } from "./flags.ts";
 import { DetachKeys } from "./detach_keys.ts";
 import { POD_RUNNING_TIMEOUT } from "./running_timeout.ts";
-import { copyAll, warn, writeText } from "./standard_streams.ts";
+import { copyAll, stderrText, warn, writeText } from "./standard_streams.ts";
 import { RawTerminal } from "./terminal.ts";
 
 /** The flags that exec and attach have in common. */
@@ -78,7 +78,7 @@ export async function runSession(
   const raw = options.stdin && options.tty && isTerminal;
   const note = async (text: string) => {
     // Where nobody is left to be told, the session goes on, and its status stands.
-    if (!options.quiet) await writeText(Deno.stderr, `${text}\n`).catch(() => {});
+    if (!options.quiet) await writeText(Deno.stderr, stderrText(`${text}\n`)).catch(() => {});
   };
   if (options.stdin && options.tty && !isTerminal) {
     await note("Unable to use a TTY - input is not a terminal or the right kind of file");
@@ -92,9 +92,9 @@ export async function runSession(
     stdin: options.stdin ? "piped" : "null",
     tty: raw || (options.remoteTty ?? false),
     ...(sent && { size: sent }),
-    onNotice: (text) => void note(`note: ${text}${raw ? "\r" : ""}`),
+    onNotice: (text) => void note(`note: ${text}`),
   }).spawn();
-  if (options.verbose) warn(`${options.verbose}: ${wireText(remote)}${raw ? "\r" : ""}\n`);
+  if (options.verbose) warn(`${options.verbose}: ${wireText(remote)}\n`);
   terminal?.watchSize(sent, (size) => resize(remote, size));
 
   // Only a person types detach keys: what is piped is passed on byte for byte.

@@ -39,10 +39,23 @@ export async function writeText(sink: ByteSink, text: string): Promise<void> {
   await writeAll(sink, new TextEncoder().encode(text));
 }
 
+/** Whether the terminal here is raw: a line feed alone does not go back to its first column. */
+let isRaw = false;
+
+/** Tells that the terminal here has become raw, or no longer is. */
+export function setRawLines(raw: boolean): void {
+  isRaw = raw;
+}
+
+/** `text` as stderr takes it now. */
+export function stderrText(text: string): string {
+  return isRaw && Deno.stderr.isTerminal() ? text.replaceAll("\n", "\r\n") : text;
+}
+
 /** Writes `text` to stderr at once: what is only queued would be lost at the process's end. */
 export function warn(text: string): void {
   try {
-    Deno.stderr.writeSync(new TextEncoder().encode(text));
+    Deno.stderr.writeSync(new TextEncoder().encode(stderrText(text)));
   } catch {
     // Nobody is left to be told.
   }

@@ -4,6 +4,7 @@
  * @module
  */
 import type { TerminalSize } from "../channels/mod.ts";
+import { setRawLines } from "./standard_streams.ts";
 
 /** What ends the process from outside and would leave the terminal raw: Deno restores it at an exit or an uncaught error only. */
 const SIGNALS: readonly Deno.Signal[] = ["SIGHUP", "SIGINT", "SIGTERM", "SIGQUIT"];
@@ -22,6 +23,7 @@ export class RawTerminal implements Disposable {
   /** Takes standard input, which must be a terminal, into raw mode. */
   constructor() {
     Deno.stdin.setRaw(true);
+    setRawLines(true);
     leaveOutputAlone();
     for (const signal of handledSignals()) Deno.addSignalListener(signal, this.#exit);
   }
@@ -58,6 +60,7 @@ export class RawTerminal implements Disposable {
   [Symbol.dispose](): void {
     for (const stop of this.#watchers.splice(0)) stop();
     for (const signal of handledSignals()) Deno.removeSignalListener(signal, this.#exit);
+    setRawLines(false);
     try {
       Deno.stdin.setRaw(false);
     } catch {

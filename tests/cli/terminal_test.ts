@@ -105,6 +105,17 @@ Deno.test({
 });
 
 Deno.test({
+  name: "podwire exec -it ends its own lines as a raw terminal needs it",
+  ignore,
+  async fn() {
+    await using screen = await Screen.open();
+    await screen.type("podwire exec -v=6 -it one -- sh -c 'sleep 0.1; exit 4'\r");
+    await screen.see(/ 101 in \d+ ms\r\nexec "one": WebSocket, v5.channel.k8s.io\r\n/);
+    await screen.see("command terminated with exit code 4\r\n");
+  },
+});
+
+Deno.test({
   name: "podwire exec -it passes every key on, and takes raw mode back",
   ignore,
   async fn() {
