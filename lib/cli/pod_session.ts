@@ -10,7 +10,7 @@ import type { FlagDefinitions } from "./flags.ts";
 import { DetachKeys } from "./detach_keys.ts";
 import { POD_RUNNING_TIMEOUT } from "./running_timeout.ts";
 import { copyAll, stderrText, warn, writeText } from "./standard_streams.ts";
-import { RawTerminal } from "./terminal.ts";
+import { RawTerminal, terminalSize } from "./terminal.ts";
 
 /** The flags that exec and attach have in common. */
 export const SESSION_FLAGS = {
@@ -53,7 +53,7 @@ export interface SessionOptions {
   readonly redraw?: boolean;
   /** What to call the session where it is told on stderr what it goes over; not told without. */
   readonly verbose?: string;
-  /** Printed on stderr before the terminal goes raw and the command is started. */
+  /** Printed on stderr before the command is started. */
   readonly greeting?: string;
 }
 
@@ -84,8 +84,7 @@ export async function runSession(
     await note("Unable to use a TTY - input is not a terminal or the right kind of file");
   }
   if (options.greeting) await note(options.greeting);
-  using terminal = raw ? new RawTerminal() : undefined;
-  const size = terminal?.size;
+  const size = raw ? terminalSize() : undefined;
   const sent = size && options.redraw ? { columns: size.columns + 1, rows: size.rows + 1 } : size;
   await using remote = await start({
     container: options.container,
@@ -94,6 +93,8 @@ export async function runSession(
     ...(sent && { size: sent }),
     onNotice: (text) => void note(`note: ${text}`),
   }).spawn();
+  // Not before: until there is somebody to pass it on to, Ctrl-C is for podwire. Nothing is printed or read before either.
+  using terminal = raw ? new RawTerminal() : undefined;
   if (options.verbose) warn(`${options.verbose}: ${wireText(remote)}\n`);
   terminal?.watchSize(sent, (size) => resize(remote, size));
 

@@ -28,20 +28,10 @@ export class RawTerminal implements Disposable {
     for (const signal of handledSignals()) Deno.addSignalListener(signal, this.#exit);
   }
 
-  /** The size in characters; `undefined` if the terminal does not tell. */
-  get size(): TerminalSize | undefined {
-    try {
-      const { columns, rows } = Deno.consoleSize();
-      return columns > 0 && rows > 0 ? { columns, rows } : undefined;
-    } catch {
-      return undefined; // Neither stdin, stdout nor stderr tells it.
-    }
-  }
-
   /** Calls `listener` whenever the size has changed, the first time if it is no longer `last`. */
   watchSize(last: TerminalSize | undefined, listener: (size: TerminalSize) => void): void {
     const check = () => {
-      const size = this.size;
+      const size = terminalSize();
       if (!size || (size.columns === last?.columns && size.rows === last.rows)) return;
       last = size;
       listener(size);
@@ -66,6 +56,16 @@ export class RawTerminal implements Disposable {
     } catch {
       // After a hang-up there is no terminal left to restore.
     }
+  }
+}
+
+/** The terminal's size in characters; `undefined` if it does not tell. */
+export function terminalSize(): TerminalSize | undefined {
+  try {
+    const { columns, rows } = Deno.consoleSize();
+    return columns > 0 && rows > 0 ? { columns, rows } : undefined;
+  } catch {
+    return undefined; // Neither stdin, stdout nor stderr tells it.
   }
 }
 

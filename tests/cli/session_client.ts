@@ -1,6 +1,7 @@
 /**
- * A session in this terminal with a server that takes everything and never answers: `session_client.ts [redraw]`.
- * During the dial the terminal becomes one of 100 × 40. The sizes that the server is sent are printed. Run by terminal_test.ts.
+ * A session in this terminal with a server that takes everything and never answers: `session_client.ts [redraw | hang]`.
+ * During the dial the terminal becomes one of 100 × 40. The sizes that the server is sent are printed.
+ * With `hang` the dial does not end. Run by terminal_test.ts.
  *
  * @module
  */
@@ -25,6 +26,10 @@ const wire: RemoteCommandWire = {
 const { code } = await runSession(
   (options) =>
     new RemoteCommand(async () => {
+      if (Deno.args.includes("hang")) {
+        say("dialling");
+        await Deno.listen({ port: 0 }).accept();
+      }
       await new Deno.Command("stty", { args: ["columns", "100", "rows", "40"], stdin: "inherit" }).output();
       return { wire };
     }, options),

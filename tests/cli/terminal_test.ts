@@ -198,3 +198,16 @@ for (const redraw of ["", "redraw"]) {
     },
   });
 }
+
+Deno.test({
+  name: "A session in a terminal is ended by Ctrl-C while it is dialled",
+  ignore,
+  async fn() {
+    await using screen = await Screen.open();
+    const client = new URL("session_client.ts", import.meta.url).pathname;
+    await screen.type([Deno.execPath(), ...PODWIRE.slice(0, -1), client, "hang", "\r"].join(" "));
+    await screen.see("dialling\r");
+    await screen.type("\x03");
+    await screen.see("$ ");
+  },
+});
