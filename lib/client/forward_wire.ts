@@ -57,6 +57,9 @@ const PING = { interval: 10_000, timeout: 30_000 };
 /** A reader here that takes nothing for so long is slow, in milliseconds: at full speed it is a few. */
 const STUCK_READER = 250;
 
+/** A write that takes so long waits for a slow pod, in milliseconds, even if its connection has been given up meanwhile. */
+const STUCK_WRITER = 1_000;
+
 /** A pod is slow when nothing has been heard to be handled over more than two Pings, in milliseconds. */
 const STUCK_PEER = 25_000;
 
@@ -87,8 +90,9 @@ export class SpdyForwardSession implements ForwardSession {
   }
 
   get stuck(): boolean {
-    const { stall, stalledFor } = this.#session;
-    return (stall !== undefined && performance.now() - stall.since > STUCK_READER) || stalledFor > STUCK_PEER;
+    const { stall, stalledFor, writingFor } = this.#session;
+    if (stall !== undefined && performance.now() - stall.since > STUCK_READER) return true;
+    return writingFor > STUCK_WRITER || stalledFor > STUCK_PEER;
   }
 
   open(port: number): ForwardPair {

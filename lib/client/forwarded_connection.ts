@@ -103,7 +103,10 @@ export class ForwardedConnection implements Duplex, AsyncDisposable {
    */
   get writable(): WritableStream<Uint8Array> {
     return this.#writable ??= new WritableStream({
-      start: (controller) => void this.closed.catch((reason) => controller.error(reason)),
+      start: (controller) => {
+        this.closed.catch((reason) => controller.error(reason));
+        controller.signal.addEventListener("abort", () => this.close()); // `abort` comes after a write that is under way.
+      },
       write: (chunk) => {
         try {
           return this.write(toBytes(chunk));
@@ -153,12 +156,12 @@ export class ForwardedConnection implements Duplex, AsyncDisposable {
   async write(data: ArrayBufferView | ArrayBuffer): Promise<void> {
     const bytes = toBytes(data);
     if (this.#failure) throw this.#failure.reason;
-    if (this.#done) throw this.#error("the pod has ended the connection", "EPIPE");
+    if (this.#done) throw this.#takesNoMore();
     if (this.#localEnd) throw new TypeError("Cannot write to a connection after its end");
     try {
       await this.#pair.write(bytes);
     } catch (reason) {
-      throw this.#fail(reason);
+      throw this.#done && !this.#failure ? this.#takesNoMore() : this.#fail(reason);
     }
     this.#bytesSent += bytes.length;
     this.#lastSent = performance.now();
@@ -297,6 +300,10 @@ export class ForwardedConnection implements Duplex, AsyncDisposable {
     }
     const what = reason instanceof StreamResetError ? "the connection was reset" : "the connection to the pod was lost";
     return this.#error(`${what}: ${reason.message}`, "ECONNRESET", reason);
+  }
+
+  #takesNoMore(): ForwardError {
+    return this.#error("the pod has ended the connection", "EPIPE");
   }
 
   #error(message: string, code = "", cause?: Error): ForwardError {

@@ -133,7 +133,8 @@ export class SpdySession {
     this.#writer = writer;
     this.#wire = {
       reply: (id, headers) => writer.send(encodeSynReply(id, this.#compressor.compress(headers), false)),
-      data: (id, data, fin) => writer.sendData(encodeDataHead(id, data.length, fin), data),
+      data: (id, data, fin) => writer.sendData(id, encodeDataHead(id, data.length, fin), data),
+      dropData: (id, reason) => writer.dropData(id, reason),
       reset: (id, status) => writer.send(encodeRstStream(id, status)),
       finished: (id) => this.#forget(id),
     };
@@ -163,6 +164,12 @@ export class SpdySession {
   /** For how long the peer has handled nothing of what it was sent, in milliseconds; 0 without Pings. */
   get stalledFor(): number {
     return this.#heartbeat?.stalledFor ?? 0;
+  }
+
+  /** For how long the transport has been taking what is being written, in milliseconds; 0 while nothing is. */
+  get writingFor(): number {
+    const since = this.#writer.writingSince;
+    return since === undefined ? 0 : performance.now() - since;
   }
 
   /**

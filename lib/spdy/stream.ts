@@ -32,7 +32,7 @@ export interface SpdyStream extends Duplex {
   reply(headers?: SpdyHeaders): void;
   /**
    * Ends both directions at once, with RST_STREAM where that is not done yet. What has arrived can still be read;
-   * {@linkcode Duplex.close} drops it too.
+   * {@linkcode Duplex.close} drops it too. Writes that are under way reject: what has not left is not sent any more.
    *
    * @param status One of {@linkcode ResetStatus}. Default `CANCEL`.
    */
@@ -45,6 +45,8 @@ export interface StreamWire {
   reply(streamId: number, headers: SpdyHeaders): void;
   /** Sends DATA. */
   data(streamId: number, data: Uint8Array, fin: boolean): Promise<void>;
+  /** Takes back DATA that has not left; whoever waits for it is told `reason`. */
+  dropData(streamId: number, reason: unknown): void;
   /** Sends RST_STREAM. */
   reset(streamId: number, status: number): void;
   /** Nothing more will come or go on the stream. */
@@ -107,8 +109,12 @@ export class Stream implements SpdyStream {
   }
 
   reset(status: number = ResetStatus.CANCEL): void {
-    if (!this.#localEnd || !this.#remoteEnd) this.#wire.reset(this.id, status);
-    this.fail(new StreamResetError(`stream ${this.id} was reset here`, this.id, status));
+    const reason = new StreamResetError(`stream ${this.id} was reset here`, this.id, status);
+    if (!this.#localEnd || !this.#remoteEnd) {
+      this.#wire.dropData(this.id, reason);
+      this.#wire.reset(this.id, status);
+    }
+    this.fail(reason);
   }
 
   close(): void {

@@ -9,7 +9,9 @@ interface Outgoing {
   /** The frame, or the head of one. */
   readonly head: Uint8Array;
   /** What follows a head. */
-  readonly data: Uint8Array | undefined;
+  data: Uint8Array | undefined;
+  /** The stream of a frame with data. */
+  readonly streamId: number | undefined;
   /** Called once the transport has taken the frame. */
   readonly resolve: (() => void) | undefined;
   readonly reject: ((reason: unknown) => void) | undefined;
@@ -38,6 +40,8 @@ export class FrameWriter {
   /** Frames of which the buffer holds the end; they are out with the next write. */
   #leaving: Outgoing[] = [];
   #waiting: Outgoing[] = [];
+  /** The frame that is being put into the buffer. */
+  #putting: Outgoing | undefined;
   /** The first of {@linkcode FrameWriter.#waiting} that is not in the buffer yet. */
   #next = 0;
   #ping: Uint8Array | undefined;
@@ -47,6 +51,8 @@ export class FrameWriter {
   #backlog = 0;
   #bytesSent = 0;
   #lastWrite = 0;
+  /** When the write that is under way began. */
+  #writingSince: number | undefined;
 
   /** A writer to `duplex`. */
   constructor(duplex: Duplex, events: WriterEvents) {
@@ -64,6 +70,11 @@ export class FrameWriter {
     return this.#lastWrite;
   }
 
+  /** Since when the transport has been taking one write, as `performance.now()`; `undefined` while nothing is written. */
+  get writingSince(): number | undefined {
+    return this.#writingSince;
+  }
+
   /** Bytes of frames that nobody waits for and that are not out yet. */
   get backlog(): number {
     return this.#backlog;
@@ -72,15 +83,27 @@ export class FrameWriter {
   /** Sends a frame and waits for nothing. Look at {@linkcode FrameWriter.backlog} where a peer causes many. */
   send(frame: Uint8Array): void {
     this.#backlog += frame.length;
-    this.#add({ head: frame, data: undefined, resolve: undefined, reject: undefined });
+    this.#add({ head: frame, data: undefined, streamId: undefined, resolve: undefined, reject: undefined });
   }
 
-  /** Sends a frame of two parts; resolves when the transport has taken it. */
-  sendData(head: Uint8Array, data: Uint8Array): Promise<void> {
+  /** Sends a frame of two parts for a stream; resolves when the transport has taken it. */
+  sendData(streamId: number, head: Uint8Array, data: Uint8Array): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#failure) return reject(this.#failure.reason);
-      this.#add({ head, data, resolve, reject });
+      this.#add({ head, data, streamId, resolve, reject });
     });
+  }
+
+  /** Takes back what has not left of a stream's data: whoever waits for that is told `reason`, and has the bytes back. */
+  dropData(streamId: number, reason: unknown): void {
+    const started = this.#putting;
+    // Of a frame that has begun to leave, the rest has to follow.
+    if (started?.streamId === streamId) started.data = started.data?.slice();
+    const isOfStream = (frame: Outgoing) => frame.streamId === streamId;
+    const waiting = this.#waiting.slice(this.#next);
+    for (const frame of [...this.#leaving, ...waiting].filter(isOfStream)) frame.reject?.(reason);
+    this.#waiting = waiting.filter((frame) => frame === started || !isOfStream(frame));
+    this.#next = 0;
   }
 
   /** Sends a Ping before everything that waits. One that still waits itself is replaced. */
@@ -134,7 +157,8 @@ export class FrameWriter {
       while (!this.#failure) {
         this.#addPings();
         if (this.#next < this.#waiting.length) {
-          await this.#put(this.#waiting[this.#next]!);
+          await this.#put(this.#putting = this.#waiting[this.#next]!);
+          this.#putting = undefined;
           this.#next++; // Only now: a failure meanwhile is this frame's too.
         } else if (this.#size > 0) {
           if (this.#size < SMALL) this.#events.smallWrite?.();
@@ -164,11 +188,12 @@ export class FrameWriter {
 
   /** Puts a frame into the buffer, which is written whenever it is full. */
   async #put(frame: Outgoing): Promise<void> {
-    for (const part of [frame.head, frame.data]) {
-      for (let done = 0; part && done < part.length && !this.#failure;) {
+    for (const part of ["head", "data"] as const) {
+      const length = frame[part]?.length ?? 0;
+      for (let done = 0; done < length && !this.#failure;) {
         if (this.#size === BUFFER_SIZE) await this.#flush();
-        const n = Math.min(part.length - done, BUFFER_SIZE - this.#size);
-        this.#append(part.subarray(done, done + n));
+        const n = Math.min(length - done, BUFFER_SIZE - this.#size);
+        this.#append(frame[part]!.subarray(done, done + n)); // It may be another array than before, see dropData().
         this.#bytesSent += n;
         done += n;
       }
@@ -185,7 +210,9 @@ export class FrameWriter {
   async #flush(): Promise<void> {
     const size = this.#size;
     this.#size = 0;
+    this.#writingSince = performance.now();
     await this.#duplex.write(this.#buffer.subarray(0, size));
+    this.#writingSince = undefined;
     this.#lastWrite = performance.now();
     const out = this.#leaving;
     this.#leaving = [];

@@ -3,11 +3,12 @@
  * other end is written byte by byte.
  */
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes } from "@std/assert";
-import { PodwireError } from "../../lib/bytes/mod.ts";
+import { duplexPair, PodwireError } from "../../lib/bytes/mod.ts";
 import { ForwardError } from "../../lib/client/forward_error.ts";
 import { ForwardedConnection } from "../../lib/client/forwarded_connection.ts";
 import { HALF_CLOSE_KEPT } from "../../lib/channels/mod.ts";
-import { hex, pattern, utf8 } from "../spdy/harness.ts";
+import { SpdyForwardSession } from "../../lib/client/forward_wire.ts";
+import { BytePeer, fin, hex, pattern, synReply, utf8 } from "../spdy/harness.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { forwardOver, FrameType, readText, REFUSED, withForwarded, withSession } from "./forward_peer.ts";
 
@@ -645,4 +646,54 @@ Deno.test("ForwardedConnection.write() resolves only when the transport has take
   await ends.session.closed.catch(() => {});
   await blocked.catch(() => {});
   await ends.peer.gone;
+});
+
+/** Runs `work` with a connection whose other end has accepted it and reads nothing; time stands still. */
+async function withUnread(
+  work: (
+    ends: { clock: FakeClock; session: SpdyForwardSession; peer: BytePeer; data: number; error: number },
+    connection: ForwardedConnection,
+  ) => Promise<void>,
+): Promise<void> {
+  using clock = new FakeClock();
+  const [near, far] = duplexPair({ capacity: 4096 });
+  const session = new SpdyForwardSession(near);
+  const peer = new BytePeer(far);
+  const connection = new ForwardedConnection(session.open(8080), { port: 8080 });
+  const [{ id: error }, { id: data }] = [await peer.accept(), await peer.accept()];
+  await peer.send(synReply(error, peer.blocks.of()), synReply(data, peer.blocks.of()));
+  await work({ clock, session, peer, data, error }, connection);
+  far.close();
+  await session.closed.catch(() => {}); // However it ended.
+}
+
+for (const how of ["close()", "an abort of its writable"]) {
+  Deno.test(`ForwardedConnection: ${how} ends a write that nobody takes; its session is stuck until somebody does`, async () => {
+    await withUnread(async ({ clock, session, peer }, connection) => {
+      const writer = connection.writable.getWriter();
+      const writing = assertRejects(() => writer.write(pattern(1_000_000)));
+      await clock.pass(900);
+      assertEquals([session.stuck, session.connections], [false, 1]);
+      await clock.pass(200);
+      assertEquals([session.stuck, session.connections], [true, 1]);
+      if (how === "close()") connection.close();
+      else writer.abort().catch(() => {}); // It is the write that counts.
+      await writing;
+      await clock.settle();
+      assertEquals([session.stuck, session.connections], [true, 0]);
+      for (let { type } = await peer.frame(); type !== FrameType.RST_STREAM;) ({ type } = await peer.frame());
+      await clock.settle();
+      assertEquals(session.stuck, false);
+    });
+  });
+}
+
+Deno.test("ForwardedConnection: the pod's end is a broken pipe to a write that it has not taken, and no failure", async () => {
+  await withUnread(async ({ peer, data, error }, connection) => {
+    const writing = assertFails(connection.write(pattern(1_000_000)), "EPIPE");
+    await peer.send(fin(data), fin(error));
+    assertEquals(await connection.read(new Uint8Array(1)), null);
+    await writing;
+    await connection.closed;
+  });
 });

@@ -165,6 +165,28 @@ Deno.test("SpdyStream.write() waits for a peer that does not read", async () => 
   session.abort();
 });
 
+Deno.test("SpdyStream.reset() takes back what a peer that does not read has not got, and keeps its frames whole", async () => {
+  const { session, peer, slow, fast } = await withTwo();
+  const sent = pattern(200_000);
+  const lent = sent.slice();
+  const writing = slow.write(lent);
+  await turn();
+  const other = fast.write(utf8("x"));
+  slow.reset();
+  await assertRejects(() => writing, StreamResetError, "was reset here");
+  lent.fill(0); // Its owner has it back.
+  const got: Uint8Array[] = [];
+  for (let frame = await peer.frame(); frame.id === 1; frame = await peer.frame()) {
+    if (frame.type === 0) got.push(frame.body);
+  }
+  await other;
+  const bytes = concat(...got);
+  assert(bytes.length > 0 && bytes.length < 100_000, `${bytes.length} bytes were sent`);
+  assertEquals(toHex(bytes), toHex(sent.subarray(0, bytes.length)));
+  await peer.expect(rstStream(1));
+  session.abort();
+});
+
 /** A duplex that gives `make(i)` for its i-th read, without end, and takes nothing. */
 function flood(make: (i: number) => Uint8Array): { duplex: Duplex; reads: () => number } {
   let reads = 0;
