@@ -156,7 +156,7 @@ async function bind(hostname: string, port: number): Promise<Socket> {
   const address = { hostname, port };
   const family = hostname.includes(":") ? 6 : 4;
   const { createSocket } = await import("node:dgram");
-  const socket = createSocket(`udp${family}`);
+  const socket = createSocket({ type: `udp${family}`, ipv6Only: hostname === "::" });
   const bound = Promise.withResolvers<void>();
   socket.on("error", bound.reject);
   try {

@@ -86,7 +86,7 @@ export interface Listening {
  * Listens, and hands every connection to `onConnection`.
  *
  * A unix socket is for its owner alone, mode 0600 from its first moment. One that is left from before is removed, but
- * only when nobody answers on it.
+ * only when nobody answers on it. The address `::` is for IPv6 alone.
  *
  * @throws {ListenError} If the address is in use or cannot be had.
  */
@@ -96,6 +96,8 @@ export async function listen(
 ): Promise<Listening> {
   const { createServer } = await import("node:net");
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket: Socket) => {
+    // Deno listens on :: for IPv4, too, whatever `ipv6Only` says.
+    if (isAnyIPv6(server) && socket.remoteAddress?.startsWith("::ffff:")) return void socket.resetAndDestroy();
     onConnection(new NodeDuplex(socket));
   });
   if ("path" in address) await freePath(address.path);
@@ -109,6 +111,11 @@ export async function listen(
     address: bound && typeof bound === "object" ? { hostname: bound.address, port: bound.port } : address,
     close: () => void server.close(),
   };
+}
+
+function isAnyIPv6(server: Server): boolean {
+  const bound = server.address();
+  return bound !== null && typeof bound === "object" && bound.address === "::";
 }
 
 async function start(server: Server, address: SocketAddress): Promise<void> {

@@ -453,6 +453,14 @@ Deno.test("forwardUdp() carries a question and its answer, as DNS has them, over
     }
   }));
 
+Deno.test("forwardUdp() on :: leaves the same port of IPv4 to others", () =>
+  withAnyPod(async (pod) => {
+    await using first = await forwardUdp(pod, { hostname: "0.0.0.0", port: 0, target: 53 });
+    const { port } = first.address;
+    await using second = await forwardUdp(pod, { hostname: "::", port, target: 53 });
+    assertEquals(second.address, { hostname: "::", port });
+  }));
+
 Deno.test("forwardUdp() ends with close(), and with its signal", () =>
   withAnyPod(async (pod) => {
     await using server = await Endpoint.open("127.0.0.1", echo);

@@ -71,6 +71,20 @@ Deno.test("listen() on ::1 leaves the same port of IPv4 to others", async () => 
   });
 });
 
+Deno.test("listen() on :: is for IPv6 alone", async () => {
+  await withListening({ hostname: "::", port: 0 }, async ({ address }, accept) => {
+    assert("port" in address);
+    const accepted = accept();
+    await assertRejects(async () => {
+      using conn = await connectTo({ hostname: "127.0.0.1", port: address.port });
+      await Promise.race([conn.read(new Uint8Array(1)), accepted]);
+    }, Deno.errors.ConnectionReset);
+    using conn = await connectTo({ hostname: "::1", port: address.port });
+    await (await accepted).write(latin1("x"));
+    assertEquals(await conn.read(new Uint8Array(1)), 1);
+  });
+});
+
 Deno.test("NodeDuplex.reset() of an accepted connection is a reset for its client, and the other way", async () => {
   await withListening({ hostname: "127.0.0.1", port: 0 }, async ({ address }, accept) => {
     using conn = await connectTo(address);
