@@ -32,11 +32,14 @@ export class ListenError extends PodwireError {
 
 /** The error for what the system says against listening on `address`. */
 export function cannotListen(address: SocketAddress, cause: unknown): ListenError {
-  // Deno's node:net says EINVAL of an address that this machine does not have.
-  const code = codeOf(cause) === "EINVAL" ? "EADDRNOTAVAIL" : codeOf(cause);
-  return new ListenError(`cannot listen on ${formatAddress(address)}: ${reasonOf(cause, code)}`, address, code, {
-    cause,
-  });
+  let code = codeOf(cause);
+  let reason: string | undefined;
+  if (code === "EINVAL") {
+    if ("path" in address) reason = "the path is too long for a unix socket";
+    else code = "EADDRNOTAVAIL"; // Deno's node:net says so of an address that this machine does not have.
+  }
+  reason ??= reasonOf(cause, code);
+  return new ListenError(`cannot listen on ${formatAddress(address)}: ${reason}`, address, code, { cause });
 }
 
 /**

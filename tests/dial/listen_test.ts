@@ -180,6 +180,12 @@ Deno.test("listen() replaces a unix socket on which nobody listens any more", as
   });
 });
 
+Deno.test("listen() says that a unix socket's path is too long", async () => {
+  const path = `/tmp/${"x".repeat(200)}`;
+  const error = await assertRejects(() => listen({ path }, () => {}), ListenError, `${path}: the path is too long`);
+  assertEquals(error.code, "EINVAL");
+});
+
 Deno.test("listen() takes no unix socket away from who listens there", async () => {
   await withSocketPath(async (path) => {
     await withListening({ path }, async ({ address }) => {
