@@ -24,7 +24,7 @@
  */
 import { SegmentDigest } from "./copy_check.ts";
 import type { SumTool } from "./copy_digest.ts";
-import { fromText, quote } from "./copy_names.ts";
+import { fromText, plainPath, quote } from "./copy_names.ts";
 import { ContainerShell, type CopyPlace } from "./copy_shell.ts";
 import { type SendOptions, sendTree } from "./copy_sink.ts";
 import { PodSource } from "./copy_source.ts";
@@ -71,7 +71,7 @@ export class ContainerFiles implements Disposable {
 
   /** How many bytes the files at `path` have, roughly, if the container can tell: for who shows how far a copy is. */
   async estimate(path: string): Promise<number | undefined> {
-    const root = quote(fromText(path.startsWith("-") ? `./${path}` : path));
+    const root = quote(fromText(plainPath(path)));
     const script = `find ${root} -type f -exec stat -c %s {} + | awk '{ n += $1 } END { printf "%.0f", n }'`;
     return Number((await this.#shell.run(script)).stdout) || undefined;
   }

@@ -58,6 +58,11 @@ export function quote(name: string): string {
   return `'${name.replaceAll("'", `'\\''`)}'`;
 }
 
+/** A path that no program takes for a flag. */
+export function plainPath(path: string): string {
+  return path.startsWith("-") ? `./${path}` : path;
+}
+
 /** The folder that a path is in: `.` for a bare name, as dirname(1). */
 export function folderOf(path: string): string {
   const slash = path.lastIndexOf("/");

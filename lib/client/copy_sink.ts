@@ -11,7 +11,7 @@ import { messageOf, streamOf, Wakeup } from "../bytes/mod.ts";
 import { type ArchiveHeader, isPlainTime, packArchive, type PackedEntry } from "./copy_archive.ts";
 import { contentOf, readAll } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
-import { bytesOf, folderOf, fromText, joinPath, quote, showName } from "./copy_names.ts";
+import { bytesOf, folderOf, fromText, joinPath, plainPath, quote, showName } from "./copy_names.ts";
 import { pour, sendFile } from "./copy_send.ts";
 import { ContainerShell, type CopyPlace, ESCAPED, killCommand, retriesOf, startIn, toolError } from "./copy_shell.ts";
 import {
@@ -38,7 +38,7 @@ export interface SendOptions {
 }
 
 /**
- * Copies a tree to `destination`, a path of the container whose folder exists.
+ * Copies a tree to `path`, one of the container whose folder exists.
  *
  * @throws {CopyError} If not all of it was copied.
  */
@@ -46,9 +46,10 @@ export async function sendTree(
   place: CopyPlace,
   shell: ContainerShell,
   source: TreeSource,
-  destination: string,
+  path: string,
   options: SendOptions,
 ): Promise<void> {
+  const destination = plainPath(path);
   const folder = folderOf(destination);
   const stage = joinPath(folder, `.podwire-${crypto.randomUUID().slice(0, 8)}`);
   const name = fromText(stage);

@@ -6,7 +6,7 @@
 import { passingContent, readArchive } from "./copy_archive.ts";
 import { FileCheck } from "./copy_check.ts";
 import { CopyError } from "./copy_error.ts";
-import { fromText, joinPath, quote, showName, toText } from "./copy_names.ts";
+import { fromText, joinPath, plainPath, quote, showName, toText } from "./copy_names.ts";
 import { packingOf, receiveArchive, receiveFile } from "./copy_receive.ts";
 import { type ContainerShell, type CopyPlace, toolError } from "./copy_shell.ts";
 import type { EntryType, FileSum, TreeEntry, TreeSource } from "./copy_tree.ts";
@@ -16,6 +16,7 @@ export class PodSource implements TreeSource {
   /** Why `tar` could not read everything, if so: known after the last entry. */
   failure: CopyError | undefined;
   readonly name: string;
+  readonly #root: string;
   readonly #place: CopyPlace;
   readonly #shell: ContainerShell;
   readonly #checks = new Map<string, FileCheck>();
@@ -23,6 +24,7 @@ export class PodSource implements TreeSource {
   /** A tree in the container that `shell` runs in. */
   constructor(place: CopyPlace, shell: ContainerShell, path: string) {
     this.name = path;
+    this.#root = plainPath(path);
     this.#place = place;
     this.#shell = shell;
   }
@@ -37,7 +39,7 @@ export class PodSource implements TreeSource {
   }
 
   async *#unpack(): AsyncGenerator<TreeEntry> {
-    const packing = packingOf(this.name);
+    const packing = packingOf(this.#root);
     const prefix = fromText(packing.base);
     const { sum } = this.#shell;
     const check = { sum, digest: this.#shell.digest(), filesChecked: true };
@@ -57,7 +59,7 @@ export class PodSource implements TreeSource {
 
   /** Without `tar`: what a shell sees, and each file on its own. */
   async *#list(): AsyncGenerator<TreeEntry> {
-    const root = fromText(this.name);
+    const root = fromText(this.#root);
     const { code, stdout, stderr } = await this.#shell.run(
       `${LIST}podwire_c=0; podwire_list ${quote(root)}; (exit "$podwire_c")`,
     );
@@ -108,7 +110,7 @@ export class PodSource implements TreeSource {
   }
 
   #name(path: string): string {
-    return joinPath(fromText(this.name), path);
+    return joinPath(fromText(this.#root), path);
   }
 }
 

@@ -64,6 +64,10 @@ Deno.test("podwire cp puts things where kubectl does", async () => {
     [["one:@/here/d", "@/more/d"], "more/d/e/h"],
     [["one:@/here/d", "@/more/no"], "more/no/e/h"], // Into a folder that is there, without its own name.
     [["one:here/f", "@/more/relative"], "more/relative"],
+    [["@/here/d", "one:-up"], "-up/e/h"], // No flag.
+    [["one:-up", "@/more/up"], "more/up/e/h"],
+    [["@/here/f", "one:-up/-f"], "-up/-f"],
+    [["one:-up/-f", "one:-up/-g"], "-up/-g"],
     [["default/one:@/here/f", "@/more/namespace"], "more/namespace"],
     [["@/here/f", "@/here/d", "one:@/there"], "there/f"], // Several.
     [["one:@/here/f", "one:@/here/d", "@/more"], "more/d/g"],
@@ -72,7 +76,7 @@ Deno.test("podwire cp puts things where kubectl does", async () => {
   ];
   for (const [args, file] of rows) {
     await ground.must(args);
-    assert(await ground.sh(`cat ${file}`), args.join(" "));
+    assert(await ground.sh(`cat -- ${file}`), args.join(" "));
   }
 });
 
