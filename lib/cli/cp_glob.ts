@@ -35,10 +35,16 @@ function compilePart(part: string): string | RegExp {
   const source = tokens.map((token) => {
     if (token === "*") return ".*";
     if (token === "?") return ".";
-    if (token.length > 1 && token.startsWith("[")) return token;
+    if (token.length > 1 && token.startsWith("[")) {
+      return token.replaceAll(/\\(.)/gsu, (_, unit) => RegExp.escape(unit));
+    }
     return RegExp.escape(token.startsWith("\\") ? token.slice(1) : token);
   }).join("");
-  return new RegExp(`^${source}$`, "su");
+  try {
+    return new RegExp(`^${source}$`, "su");
+  } catch {
+    return /(?!)/; // As Go: a range that is none (`[z-a]`) matches nothing.
+  }
 }
 
 async function list(folder: string): Promise<string[]> {

@@ -67,6 +67,8 @@ Deno.test("expandGlob() matches as filepath.Glob does", async () => {
       ["[ab].txt", ["a.txt", "b.txt"]],
       ["[^a].txt", ["b.txt", "ü.txt"]],
       ["c\\*", ["c*"]],
+      ["[\\a\\-\\q].txt", ["a.txt"]],
+      ["[b-a].txt", []],
       ["*/a.txt", ["d/a.txt"]],
       ["nothing*", []],
       ["a.txt", []],
