@@ -153,10 +153,16 @@ class CopyRun implements Disposable {
 
   async #upload(source: FileSpec, destination: FileSpec): Promise<void> {
     const to = await this.#files(destination);
-    if (source.pod !== undefined) to.agree(await this.#files(source));
-    const tree = await this.#tree(source);
     let path = destination.path;
     if (source.path !== "-" && await to.isFolder(path)) path = joinClean(path, baseName(source.path));
+    if (source.pod !== undefined) {
+      const from = await this.#files(source);
+      if (from === to && await to.isBelow(path, source.path)) {
+        throw new UsageError(`cannot copy ${source.path} into itself, ${path}`);
+      }
+      to.agree(from);
+    }
+    const tree = await this.#tree(source);
     const { flags } = this.#invocation;
     await to.write(tree, cleanPath(path), {
       preserve: !flags["no-preserve"],
@@ -225,7 +231,7 @@ class CopyRun implements Disposable {
 
   /** The shell of a container; one for all that is copied to or from it. */
   #files(spec: FileSpec): Promise<ContainerFiles> {
-    const key = `${spec.namespace ?? ""}/${spec.pod}`;
+    const key = `${spec.namespace ?? this.#cluster.namespace}/${spec.pod}`;
     const open = this.#open.get(key) ?? this.#place(spec).then((place) => ContainerFiles.open(place));
     this.#open.set(key, open);
     return open;

@@ -24,7 +24,7 @@
  */
 import { SegmentDigest } from "./copy_check.ts";
 import type { SumTool } from "./copy_digest.ts";
-import { fromText, plainPath, quote } from "./copy_names.ts";
+import { folderOf, fromText, plainPath, quote } from "./copy_names.ts";
 import { ContainerShell, type CopyPlace } from "./copy_shell.ts";
 import { type SendOptions, sendTree } from "./copy_sink.ts";
 import { PodSource } from "./copy_source.ts";
@@ -67,6 +67,15 @@ export class ContainerFiles implements Disposable {
   /** Whether there is a folder, or a link to one, at `path`. */
   async isFolder(path: string): Promise<boolean> {
     return (await this.#shell.run(`test -d ${quote(fromText(path))}`)).code === 0;
+  }
+
+  /** Whether what comes to `path` lies in the folder `folder`, by whatever links: a copy of that folder would copy its own stage. */
+  async isBelow(path: string, folder: string): Promise<boolean> {
+    const [above, below] = [plainPath(folder), folderOf(plainPath(path))].map((path) => quote(fromText(path)));
+    const script =
+      `CDPATH=; [ ! -L ${above} ] && podwire_a=$(cd ${above} && pwd -P) && podwire_b=$(cd ${below} && pwd -P) &&
+case "$podwire_b/" in "\${podwire_a%/}"/*) ;; *) false;; esac`;
+    return (await this.#shell.run(script)).code === 0;
   }
 
   /** How many bytes the files at `path` have, roughly, if the container can tell: for who shows how far a copy is. */

@@ -129,7 +129,7 @@ Deno.test("podwire cp --no-preserve keeps neither mode nor owner", async () => {
 
 Deno.test("podwire cp says why it cannot, in kubectl's words", async () => {
   await using ground = await CpGround.start({ one: TOOLS, nosh: without("sh"), two: TOOLS });
-  await ground.sh("echo x >here/f; mkdir more/folder; mkfifo here/fifo; ln -s f here/link");
+  await ground.sh("echo x >here/f; mkdir more/folder; mkfifo here/fifo; ln -s f here/link; ln -s ../here more/back");
   const rows: Array<[args: string[], stderr: string | RegExp]> = [
     [[], "error: source and destination are required\n"],
     [["@/here/f"], "error: source and destination are required\n"],
@@ -146,6 +146,8 @@ Deno.test("podwire cp says why it cannot, in kubectl's words", async () => {
     [["--jobs=0", "@/here/f", "one:/f"], "error: --jobs must be at least 1, not 0\n"],
     [["@/here/f", "@/here/f", "one:@/there/f"], "error: @/there/f must be a directory to copy 2 files into it\n"],
     [["@/here/f", "one:@/no/such"], /No such file or directory\ncommand terminated with exit code 1\n$/],
+    [["one:@/here", "one:@/here/f"], "error: cannot copy @/here into itself, @/here/f\n"],
+    [["one:@/here", "default/one:@/more/back/x"], "error: cannot copy @/here into itself, @/more/back/x\n"],
     [["@/here/fifo", "one:@/there/f"], "error: @/here/fifo: not a file, a folder or a link: not copied\n"],
     [["one:@/here/fifo", "@/more/f"], "error: @/here/fifo: not a file, a folder or a link: not copied\n"],
     [["one:@/here/fifo", "-"], "error: @/here/fifo is no file, but a device, socket or pipe\n"],
