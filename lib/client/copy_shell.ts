@@ -294,9 +294,9 @@ if [ "$podwire_i" -gt 100 ]; then ${killCommand(pid)}; break; fi; sleep 0.1 2>/d
         const { pid } = this.#session;
         this.#session.close();
         this.#session = await ShellSession.open(place);
-        // What the last shell was told may still run.
+        // What the last shell was told may still run; not in a container that was started anew, where this one has its number.
         await this.#session.run(
-          `podwire_i=0; while kill -0 ${pid} 2>/dev/null && [ "$podwire_i" -lt 600 ]; do ` +
+          `podwire_i=0; while [ "$$" != ${pid} ] && kill -0 ${pid} 2>/dev/null && [ "$podwire_i" -lt 600 ]; do ` +
             `podwire_i=$((podwire_i + 1)); sleep 0.1 2>/dev/null || sleep 1; done; :`,
           place.signal,
         );

@@ -3,6 +3,7 @@ import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "
 import { ContainerFiles, contentOf, CopyError, type FileSum, type TreeEntry } from "../../lib/client/mod.ts";
 import { readArchive } from "../../lib/client/copy_archive.ts";
 import { readPrinted } from "../../lib/client/printed.ts";
+import { within } from "../support/until.ts";
 import { CopyGround, noise, type Program, TOOLS } from "./copy_ground.ts";
 
 const LARGE = 5 << 20;
@@ -282,4 +283,17 @@ Deno.test("a copy that breaks for good while it rewrites a file keeps the new co
   ground.link.cutAll();
   const { staged } = await assertRejects(() => copied, CopyError, "What had arrived lies in");
   assertEquals(await Deno.readTextFile(`${staged}/tree`), "new");
+});
+
+Deno.test({
+  name: "a shell that has the number of the one before it does not wait for itself",
+  ignore: Deno.build.os !== "linux" || Deno.uid() !== 0,
+  async fn() {
+    // As in a container that was started anew.
+    const sh = { name: "sh", script: 'exec /usr/bin/unshare --pid --fork --kill-child /bin/sh "$@"' };
+    await using ground = await CopyGround.start([...without("sh"), sh]);
+    using files = await ContainerFiles.open({ pod: ground.pod, retries: 3 });
+    ground.link.cutAll();
+    assertEquals(await within("an answer", files.isFolder(ground.path("")), 20_000), true);
+  },
 });
