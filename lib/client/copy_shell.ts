@@ -265,12 +265,12 @@ else printf 'what was staged in %s is gone\\n' ${quote(stage)} >&2; (exit 1); fi
     });
   }
 
-  /** Waits until a process of an exec that broke is gone: it must not write any more. */
-  async waitGone(pid: string): Promise<void> {
+  /** Waits until an exec that broke is gone, with `mark` on its command line: it must not write any more. */
+  async waitGone(pid: string, mark: string): Promise<void> {
     if (pid === "") return;
     await this.run(
-      `podwire_i=0; while kill -0 ${pid} 2>/dev/null; do podwire_i=$((podwire_i + 1))
-if [ "$podwire_i" -gt 100 ]; then ${killCommand(pid)}; break; fi; sleep 0.1 2>/dev/null || sleep 1; done; :`,
+      `podwire_i=0; while ${aliveCommand(pid, mark)}; do podwire_i=$((podwire_i + 1))
+if [ "$podwire_i" -gt 100 ]; then ${killCommand(pid, mark)}; break; fi; sleep 0.1 2>/dev/null || sleep 1; done; :`,
     );
   }
 
@@ -360,9 +360,17 @@ export async function startIn(
   return await pod.exec(command, { stdin, ...(container && { container }), ...(signal && { signal }) }).spawn();
 }
 
-/** Ends the process of an exec and what it has started: container runtimes make each exec a process group of its own. */
-export function killCommand(pid: string): string {
-  return `{ kill -9 -${pid} || kill -9 ${pid}; } 2>/dev/null`;
+/**
+ * Whether a process is still the exec that has `mark`, a plain word, on its command line: in a container that was started anew its
+ * number may be another one's. Without `/proc` nobody knows.
+ */
+function aliveCommand(pid: string, mark: string): string {
+  return `{ kill -0 ${pid} && case "$(cat /proc/${pid}/cmdline)" in *${mark}*|'') ;; *) false;; esac; } 2>/dev/null`;
+}
+
+/** Ends an exec and what it has started: container runtimes make each exec a process group of its own. */
+export function killCommand(pid: string, mark: string): string {
+  return `${aliveCommand(pid, mark)} && { kill -9 -${pid} || kill -9 ${pid}; } 2>/dev/null`;
 }
 
 /** Counts the breaks of one part of a copy. */

@@ -11,7 +11,7 @@ import { messageOf, streamOf, Wakeup } from "../bytes/mod.ts";
 import { type ArchiveHeader, isPlainTime, packArchive, type PackedEntry } from "./copy_archive.ts";
 import { contentOf, readAll } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
-import { bytesOf, folderOf, fromText, joinPath, plainPath, quote, showName } from "./copy_names.ts";
+import { baseOf, bytesOf, folderOf, fromText, joinPath, plainPath, quote, showName } from "./copy_names.ts";
 import { pour, sendFile } from "./copy_send.ts";
 import { ContainerShell, type CopyPlace, ESCAPED, killCommand, retriesOf, startIn, toolError } from "./copy_shell.ts";
 import {
@@ -88,7 +88,7 @@ async function clean(
   writers: Iterable<string> = [],
 ): Promise<void> {
   // What else still writes there ends with its connection.
-  const remove = `${Array.from(writers, (pid) => `${killCommand(pid)}\n`).join("")}rm -rf ${
+  const remove = `${Array.from(writers, (pid) => `${killCommand(pid, baseOf(stage))}\n`).join("")}rm -rf ${
     quote(stage)
   } 2>/dev/null || { sleep 1; rm -rf ${quote(stage)}; }`;
   try {
@@ -371,7 +371,7 @@ class TreeSend {
     } catch (error) {
       child.close();
       if (!(error instanceof CopyError)) {
-        await this.#shell.waitGone(pid());
+        await this.#shell.waitGone(pid(), baseOf(this.#stage));
         this.writers.delete(pid());
       }
       throw error;
