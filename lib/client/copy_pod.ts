@@ -77,6 +77,7 @@ export async function upload(
   path: string,
   options: UploadOptions,
 ): Promise<Uploaded> {
+  checkPath(path);
   checkFile(options);
   const content = contentOf(source);
   try {
@@ -85,6 +86,14 @@ export async function upload(
     // As `pipeTo` does; a stream that cannot be cancelled has broken by itself.
     if (content instanceof StreamContent) await content.cancel(error).catch(() => {});
     throw error;
+  }
+}
+
+/** Checks a path: a shell leaves NUL out, and UTF-8 has no half of a character. Either would be another file's name. */
+function checkPath(path: string): void {
+  if (typeof path !== "string") throw new TypeError(`path: expected a string, and not ${typeof path}`);
+  if (path === "" || path.includes("\0") || !path.isWellFormed()) {
+    throw new TypeError(`path: ${JSON.stringify(path)} is no path`);
   }
 }
 
@@ -153,6 +162,7 @@ async function uploadContent(
 
 /** See {@linkcode Pod.download}. */
 export async function download(pod: Pod, path: string, options: CopyOptions): Promise<Download> {
+  checkPath(path);
   const over = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, over.signal]) : over.signal;
   const place = placeOf(pod, { ...options, signal });
@@ -224,6 +234,7 @@ export async function tar(
   path: string,
   options: CopyOptions,
 ): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
+  checkPath(path);
   let failure: CopyError | undefined;
   const { sha256sum, cksum } = await loadDigests();
   const check = {

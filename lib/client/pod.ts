@@ -123,7 +123,7 @@ export class Pod {
    * @param path Where to; its folder has to be there.
    * @throws {CopyError} If the container cannot take it or has something else. Its old content is still there then, or
    * {@linkcode CopyError.staged} names the new one.
-   * @throws {TypeError} If `source` is none, gives chunks that are no bytes, or an option is of the wrong type.
+   * @throws {TypeError} If `source` is none, gives chunks that are no bytes, `path` is none, or an option is of the wrong type.
    * @throws {RangeError} If `mode` or `mtime` is nothing that a file can have.
    *
    * @example

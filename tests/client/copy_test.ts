@@ -2,7 +2,7 @@
 // full, and over a link that breaks.
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes, fail } from "@std/assert";
 import { concat, within } from "../../lib/bytes/mod.ts";
-import { CopyError, type UploadSource } from "../../lib/client/mod.ts";
+import { Cluster, CopyError, type UploadSource } from "../../lib/client/mod.ts";
 import { CopyGround, noise, type Program, TOOLS } from "./copy_ground.ts";
 
 const without = (...names: string[]): Program[] => TOOLS.filter((name) => !names.includes(name));
@@ -99,6 +99,16 @@ Deno.test("upload() refuses a mode or a time that no file can have, before the s
     await assertRejects(upload, type, `${Object.keys(options)[0]}: `);
   }
   assertEquals([ground.link.passed, await ground.names()], [0, []]);
+});
+
+Deno.test("upload(), download() and tar() refuse a path that is none, before the server is asked", async () => {
+  await using cluster = new Cluster({ server: "http://127.0.0.1:1" });
+  const pod = cluster.pod("one");
+  for (const path of ["", "a\0b", "a\ud800"]) {
+    for (const copy of [() => pod.upload(noise(1), path), () => pod.download(path), () => pod.tar(path)]) {
+      await assertRejects(copy, TypeError, `path: ${JSON.stringify(path)} is no path`);
+    }
+  }
 });
 
 Deno.test("upload() takes a mode as Deno.stat() gives it, for a new file and one that is there", async () => {
