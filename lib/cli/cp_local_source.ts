@@ -27,6 +27,8 @@ export class LocalSource implements TreeSource {
   /** When the files were changed that are being copied. */
   readonly #times = new Map<string, number>();
 
+  readonly #gone: string[] = [];
+
   /** A tree; nothing is read yet. */
   constructor(path: string) {
     this.name = path;
@@ -35,6 +37,12 @@ export class LocalSource implements TreeSource {
   /** How many bytes there are to copy, roughly: for who shows how far a copy is. */
   estimate(): Promise<number> {
     return sizeOf(this.name, new Turn());
+  }
+
+  /** What had gone before it was read, if anything had: known after the last entry. The rest is copied. */
+  get failure(): CopyError | undefined {
+    if (this.#gone.length === 0) return undefined;
+    return new CopyError(this.#gone.map((path) => `${path}: removed while its folder was copied`).join("\n"));
   }
 
   async *entries(): AsyncGenerator<TreeEntry> {
@@ -70,6 +78,16 @@ export class LocalSource implements TreeSource {
     return { ...base, type: info.isDirectory ? "directory" : "other" };
   }
 
+  #find(path: string, name: string): TreeEntry | undefined {
+    try {
+      return this.#look(path, name);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      this.#gone.push(path);
+      return undefined;
+    }
+  }
+
   async *#folder(path: string, name: string): AsyncGenerator<TreeEntry> {
     const names = new Set<string>();
     const odd = new Set<string>();
@@ -81,7 +99,8 @@ export class LocalSource implements TreeSource {
     }
     for (const base of [...names].sort()) {
       const [inner, innerName] = [place(path, base), name ? `${name}/${base}` : base];
-      const entry = this.#look(inner, innerName);
+      const entry = this.#find(inner, innerName);
+      if (!entry) continue;
       yield entry;
       if (entry.type === "directory") yield* this.#folder(inner, innerName);
     }

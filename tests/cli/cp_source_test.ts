@@ -52,6 +52,19 @@ Deno.test("LocalSource tells of a file that is removed while it is copied", asyn
   await copyWhile((path) => Deno.remove(path));
 });
 
+Deno.test("LocalSource goes on where something has gone before its turn, and tells of it", async () => {
+  await inFolder("echo 1 >a; echo 2 >b; echo 3 >c", async (folder) => {
+    const source = new LocalSource(folder);
+    const paths: string[] = [];
+    for await (const { path } of source.entries()) {
+      paths.push(path);
+      if (path === "a") await Deno.remove(`${folder}/b`);
+    }
+    assertEquals(paths, ["", "a", "c"]);
+    assertEquals(source.failure?.message, `${folder}/b: removed while its folder was copied`);
+  });
+});
+
 Deno.test("LocalSource tells names that are no UTF-8 from those that they are shown as", async () => {
   const script = String.raw`
 printf 1 >$'a\xff'; printf 2 >$'a\xfe'; printf 3 >$'a\xef\xbf\xbd'
