@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { messageOf } from "../bytes/mod.ts";
+import { messageOf, orAbort } from "../bytes/mod.ts";
 import {
   chooseContainer,
   type Cluster,
@@ -195,10 +195,13 @@ class CopyRun implements Disposable {
 
   /** Writes a file to standard output (`-`) or a device. */
   async #pour(source: FileSpec, path: string): Promise<void> {
-    using device = path === "-" ? undefined : await Deno.open(path, { write: true });
+    // A pipe is not open before somebody reads it, and takes no more than is read.
+    using device = path === "-"
+      ? undefined
+      : await orAbort(Deno.open(path, { write: true }), this.#signal, (file) => file.close());
     const { pod, ...options } = await this.#place(source);
     const { readable, checkedBy } = await pod.download(source.path, options);
-    for await (const chunk of readable) await writeAll(device ?? Deno.stdout, chunk);
+    for await (const chunk of readable) await orAbort(writeAll(device ?? Deno.stdout, chunk), this.#signal);
     this.#say(checkedBy);
   }
 
