@@ -201,6 +201,8 @@ export async function download(pod: Pod, path: string, options: CopyOptions): Pr
           if ((await source.changed([file])).length > 0) {
             throw new CopyError(`${path} in the container is not what was received, or has changed meanwhile`);
           }
+          // What `tar` still writes, so that it ends by itself: the file is right, whatever comes of that.
+          await entries.next().catch(() => {});
           await end();
           controller.close();
           controller.byobRequest?.respond(0); // Else a reader that brings its own buffer waits for ever.

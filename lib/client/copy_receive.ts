@@ -18,6 +18,8 @@ import type { RemoteProcess } from "./remote_command.ts";
  * on a line of its own. `tar`'s exit code comes last on stderr: a pipe hides it.
  * busybox's `tar` writes every header and every small file by itself: `dd` gathers them, or each would be a message of its own on
  * the whole way.
+ * `pack` runs in a shell of its own in any case: containerd kills the first one when the connection breaks, and no more, and what is
+ * left can be told by this one's command line.
  */
 const PACK = `tarred() { tar cf - -C "$1" -- "$2"; echo "podwire-tar $?" >&3; }
 first() { { dd bs=65536 count=$(($1 / 65536)) iflag=fullblock; dd bs=1 count=$(($1 % 65536)); } 2>/dev/null; }
@@ -26,7 +28,7 @@ if [ "$3" = 0 ]; then tarred "$1" "$2"
 elif [ -z "$4" ]; then tarred "$1" "$2" | tail -c "+$(($3 + 1))"
 else tarred "$1" "$2" | { first "$3" | $4; cat; }; fi
 }
-if command -v dd >/dev/null 2>&1; then pack "$@" | dd ibs=32768 obs=65536 2>/dev/null; else pack "$@"; fi 3>&2`;
+if command -v dd >/dev/null 2>&1; then pack "$@" | dd ibs=32768 obs=65536 2>/dev/null; else (pack "$@"); fi 3>&2`;
 
 /** Whether an archive is whole: it ends with two empty blocks, and is made of blocks. */
 class EndBlocks {
@@ -163,14 +165,27 @@ function receive(
   const signal = place.signal ? AbortSignal.any([place.signal, cancelled.signal]) : cancelled.signal;
   const wanted = { ...place, signal };
   const retries = retriesOf(wanted);
+  const mark = `podwire-${crypto.randomUUID().slice(0, 8)}`;
   let received = 0;
   let attempt: Attempt | undefined;
+  let started = false;
+  const start = async () => {
+    const [shell = "", flag = "", script = "", ...args] = commandFrom(received);
+    const command = [shell, flag, started ? `${endCommand(mark)}\n${script}` : script, ...args, mark];
+    started = true; // Even if that is not told any more.
+    return await Attempt.start(wanted, command);
+  };
+  const drop = () => {
+    attempt?.process.close();
+    attempt = undefined;
+  };
+  let left: Promise<void> | undefined;
   return new ReadableStream<Uint8Array<ArrayBuffer>>({
     async pull(controller) {
       for (;;) {
         try {
           if (!attempt) {
-            attempt = await Attempt.start(wanted, commandFrom(received));
+            attempt = await start();
             if (received > 0) await admit?.(attempt);
           }
           const { done, value } = await attempt.read();
@@ -182,16 +197,53 @@ function receive(
           }
           const { stderr, code } = await attempt.ended();
           if (judge(stderr, code) === "broken") throw new DisconnectedError(received, 0);
+          drop();
+          started = false;
           return controller.close();
         } catch (error) {
-          attempt?.process.close();
-          attempt = undefined;
-          await retries.wait(error);
+          drop();
+          try {
+            await retries.wait(error);
+          } catch (error) {
+            if (started) await (left ??= endLeft(place, mark));
+            throw error;
+          }
         }
       }
     },
-    cancel: (reason) => cancelled.abort(reason),
+    async cancel(reason) {
+      cancelled.abort(reason);
+      drop();
+      if (started) await (left ??= endLeft(place, mark));
+    },
   }, { highWaterMark: 0 });
+}
+
+/** How long it may take to end what was left in the container, in milliseconds. */
+const END_TIMEOUT = 5_000;
+
+/**
+ * Ends what an attempt has left in the container. Nobody takes its output any more, and container runtimes let it be: it would wait
+ * for ever, and hold its files open, so that a dump that is removed keeps its place on the disk.
+ */
+async function endLeft(place: CopyPlace, mark: string): Promise<void> {
+  try {
+    const signal = AbortSignal.timeout(END_TIMEOUT);
+    const child = await startIn({ ...place, signal }, ["sh", "-c", endCommand(mark)], "null");
+    await child.status.finally(() => child.close());
+  } catch {
+    // There is no way to the container any more, and why the copy has ended is said already.
+  }
+}
+
+/**
+ * Ends the groups of all other processes that have `mark`, a plain word, on their command lines: what they have started has it not. Where
+ * all are of one group, as on the embedded host, only themselves; where there is no `/proc`, nothing.
+ */
+function endCommand(mark: string): string {
+  return `{ read -r _ _ _ _ own _ </proc/$$/stat; for p in /proc/[0-9]*; do [ "$p" = "/proc/$$" ] ||
+case "$(cat "$p/cmdline")" in *${mark}*) read -r _ _ _ _ group _ <"$p/stat" &&
+if [ "$group" = "$own" ]; then kill "\${p##*/}"; else kill -TERM "-$group"; fi;; esac; done; } 2>/dev/null`;
 }
 
 /** One exec. */

@@ -38,8 +38,8 @@ Deno.test("podwire cp copies 1 GiB each way over a link that is cut 20 times", a
       assertEquals(await copyWithCuts(cluster, "default", [`${folder}/up`, `${name}:/tmp/file`]), CUTS);
       assertEquals(await copyWithCuts(cluster, "default", [`${name}:/tmp/file`, `${folder}/down`]), CUTS);
       await sh(folder, "cmp up down");
-      const { stdout } = await cluster.kubectl(["exec", name, "--", "ls", "-A", "/tmp"]);
-      assertEquals(stdout, "file\n", "nothing staged is left");
+      const { stdout } = await cluster.kubectl(["exec", name, "--", "sh", "-c", "ls -A /tmp; ps | grep '[t]ar cf'; :"]);
+      assertEquals(stdout, "file\n", "nothing staged is left, and nobody who packs");
     });
   } finally {
     await Deno.remove(folder, { recursive: true });
@@ -68,6 +68,34 @@ Deno.test("podwire cp of many files that a signal ends leaves nothing in the con
       assertEquals(code, 130, new TextDecoder().decode(stderr));
       const { stdout } = await cluster.kubectl(["exec", name, "--", "sh", "-c", "ls -A /tmp; ps | grep '[t]ar -x'; :"]);
       assertEquals(stdout, "", "nothing staged is left, and nobody who unpacks");
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("podwire cp out of a container that a signal ends leaves nothing there that waits for a reader", async () => {
+  const cluster = await ground();
+  const folder = await Deno.makeTempDir({ prefix: "podwire-cp-" });
+  try {
+    await cluster.withPod({ prefix: "cp" }, async ({ name }) => {
+      await cluster.kubectl(["exec", name, "--", "sh", "-c", "head -c 500000000 /dev/zero >/tmp/file"]);
+      const [program = "", ...rest] = [...cluster.enter, ...await podwire()];
+      const child = new Deno.Command(program, {
+        args: [...rest, "cp", "--progress=json", `${name}:/tmp/file`, `${folder}/file`],
+        env: cluster.environment(),
+        stdout: "null",
+        stderr: "piped",
+      }).spawn();
+      let text = "";
+      for await (const part of child.stderr.pipeThrough(new TextDecoderStream())) {
+        if (text === "") child.kill("SIGINT");
+        text += part;
+      }
+      assertEquals((await child.status).code, 130, text);
+      const { stdout } = await cluster.kubectl(["exec", name, "--", "sh", "-c", "ps | grep '[t]ar cf'; :"]);
+      assertEquals(stdout, "");
+      assertEquals(await Array.fromAsync(Deno.readDir(folder), ({ name }) => name), []);
     });
   } finally {
     await Deno.remove(folder, { recursive: true });
