@@ -9,7 +9,7 @@ import { DisconnectedError } from "../channels/mod.ts";
 import type { Digest, SumTool } from "./copy_digest.ts";
 import { CopyError } from "./copy_error.ts";
 import { baseOf, bytesOf, byteString, folderOf, fromText } from "./copy_names.ts";
-import { type CopyPlace, readSum, retriesOf, startIn, sumCommand, toolError } from "./copy_shell.ts";
+import { type CopyPlace, endCommand, readSum, retriesOf, startIn, sumCommand, toolError } from "./copy_shell.ts";
 import { readPrinted } from "./printed.ts";
 import type { RemoteProcess } from "./remote_command.ts";
 
@@ -234,16 +234,6 @@ async function endLeft(place: CopyPlace, mark: string): Promise<void> {
   } catch {
     // There is no way to the container any more, and why the copy has ended is said already.
   }
-}
-
-/**
- * Ends the groups of all other processes that have `mark`, a plain word, on their command lines: what they have started has it not. Where
- * all are of one group, as on the embedded host, only themselves; where there is no `/proc`, nothing.
- */
-function endCommand(mark: string): string {
-  return `{ read -r _ _ _ _ own _ </proc/$$/stat; for p in /proc/[0-9]*; do [ "$p" = "/proc/$$" ] ||
-case "$(cat "$p/cmdline")" in *${mark}*) read -r _ _ _ _ group _ <"$p/stat" &&
-if [ "$group" = "$own" ]; then kill "\${p##*/}"; else kill -TERM "-$group"; fi;; esac; done; } 2>/dev/null`;
 }
 
 /** One exec. */

@@ -265,12 +265,13 @@ else printf 'what was staged in %s is gone\\n' ${quote(stage)} >&2; (exit 1); fi
     });
   }
 
-  /** Waits until an exec that broke is gone, with `mark` on its command line: it must not write any more. */
+  /** Ends an exec that broke, with `mark` on its command line, and waits until it is gone: it must not write any more. */
   async waitGone(pid: string, mark: string): Promise<void> {
     if (pid === "") return;
     await this.run(
-      `podwire_i=0; while ${aliveCommand(pid, mark)}; do podwire_i=$((podwire_i + 1))
-if [ "$podwire_i" -gt 100 ]; then ${killCommand(pid, mark)}; break; fi; sleep 0.1 2>/dev/null || sleep 1; done; :`,
+      `${endCommand(mark, pid)}
+podwire_i=0; while ${aliveCommand(pid, mark)} && [ "$podwire_i" -lt 100 ]; do podwire_i=$((podwire_i + 1))
+sleep 0.1 2>/dev/null || sleep 1; done; :`,
     );
   }
 
@@ -368,9 +369,18 @@ function aliveCommand(pid: string, mark: string): string {
   return `{ kill -0 ${pid} && case "$(cat /proc/${pid}/cmdline)" in *${mark}*|'') ;; *) false;; esac; } 2>/dev/null`;
 }
 
-/** Ends an exec and what it has started: container runtimes make each exec a process group of its own. */
-export function killCommand(pid: string, mark: string): string {
-  return `${aliveCommand(pid, mark)} && { kill -9 -${pid} || kill -9 ${pid}; } 2>/dev/null`;
+/**
+ * Ends the groups of all other processes that have `mark`, a plain word, on their command lines: what they have started has it not, and
+ * outlives an exec's first process, which a container runtime may kill when its connection breaks. Where all are of one group, as on
+ * the embedded host, it ends only themselves; where there is no `/proc`, nothing.
+ *
+ * @param pid Of an exec's first process, to end only its group: container runtimes make each exec one of its own.
+ */
+export function endCommand(mark: string, pid?: string): string {
+  const ofExec = pid === undefined ? "" : `[ "$group" = ${pid} ] && `;
+  return `{ read -r _ _ _ _ own _ </proc/$$/stat; for p in /proc/[0-9]*; do [ "$p" = "/proc/$$" ] ||
+case "$(cat "$p/cmdline")" in *${mark}*) read -r _ _ _ _ group _ <"$p/stat" && ${ofExec}
+if [ "$group" = "$own" ]; then kill -9 "\${p##*/}"; else kill -9 "-$group"; fi;; esac; done; } 2>/dev/null`;
 }
 
 /** Counts the breaks of one part of a copy. */

@@ -13,7 +13,7 @@ import { contentOf, readAll } from "./copy_content.ts";
 import { CopyError } from "./copy_error.ts";
 import { baseOf, bytesOf, folderOf, fromText, joinPath, plainPath, quote, showName } from "./copy_names.ts";
 import { pour, sendFile } from "./copy_send.ts";
-import { ContainerShell, type CopyPlace, ESCAPED, killCommand, retriesOf, startIn, toolError } from "./copy_shell.ts";
+import { ContainerShell, type CopyPlace, endCommand, ESCAPED, retriesOf, startIn, toolError } from "./copy_shell.ts";
 import {
   type CopyEvent,
   type FileSum,
@@ -59,12 +59,11 @@ export async function sendTree(
     }`,
   );
   if (made.code !== 0) throw new CopyError(`cannot copy into ${folder}: ${toolError(made.stderr, made.code)}`, made);
-  const send = new TreeSend(place, shell, source, stage, options);
   let problems: string[];
   try {
-    problems = await send.run();
+    problems = await new TreeSend(place, shell, source, stage, options).run();
   } catch (error) {
-    await clean(place, shell, name, error, send.writers);
+    await clean(place, shell, name, error);
     throw error;
   }
   try {
@@ -80,17 +79,10 @@ export async function sendTree(
 }
 
 /** Removes what was staged after a failure; where that cannot be, says where it lies. */
-async function clean(
-  place: CopyPlace,
-  shell: ContainerShell,
-  stage: string,
-  error: unknown,
-  writers: Iterable<string> = [],
-): Promise<void> {
-  // What else still writes there ends with its connection.
-  const remove = `${Array.from(writers, (pid) => `${killCommand(pid, baseOf(stage))}\n`).join("")}rm -rf ${
-    quote(stage)
-  } 2>/dev/null || { sleep 1; rm -rf ${quote(stage)}; }`;
+async function clean(place: CopyPlace, shell: ContainerShell, stage: string, error: unknown): Promise<void> {
+  // What unpacks there has a window on its way still; what writes one file ends with its connection.
+  const remove = `${endCommand(baseOf(stage))}
+rm -rf ${quote(stage)} 2>/dev/null || { sleep 1; rm -rf ${quote(stage)}; }`;
   try {
     if (!place.signal?.aborted) return void await shell.must(remove);
     const other = await ContainerShell.open({ ...place, retries: 0, signal: AbortSignal.timeout(CLEAN_TIMEOUT) });
@@ -179,8 +171,6 @@ class TreeSend {
   readonly #above = new Set<string>();
   /** What has an owner or a time that `tar` is not told. */
   readonly #untold: TreeEntry[] = [];
-  /** The process ids of what unpacks in the container, or may still do so after a break. */
-  readonly writers = new Set<string>();
   readonly #running = new Set<Promise<void>>();
   #window: Window | undefined;
   #large = 0;
@@ -359,21 +349,16 @@ class TreeSend {
           for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
             if (begin.length < MAX_PID) begin = (begin + text).slice(0, MAX_PID);
             end = (end + text).slice(-CHECKED.length);
-            if (pid()) this.writers.add(pid());
           }
         })(),
         readPrinted(child.stderr),
       ]);
       const { code } = await child.status;
-      this.writers.delete(pid());
       if (code !== 0) throw new CopyError(toolError(fromText(stderr), code), { code });
       return end === CHECKED;
     } catch (error) {
       child.close();
-      if (!(error instanceof CopyError)) {
-        await this.#shell.waitGone(pid(), baseOf(this.#stage));
-        this.writers.delete(pid());
-      }
+      if (!(error instanceof CopyError)) await this.#shell.waitGone(pid(), baseOf(this.#stage));
       throw error;
     } finally {
       child.close();
