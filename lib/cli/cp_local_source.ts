@@ -120,6 +120,7 @@ export class LocalSource implements TreeSource {
     const content: Content = {
       size: info.size,
       sparse,
+      byob: true,
       open: (offset) => readFrom(path, offset),
       bytes: () => Promise.resolve(Deno.readFileSync(path)),
     };

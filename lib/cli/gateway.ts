@@ -139,7 +139,10 @@ async function readPem(file: string, flag: string, what: "CERTIFICATE" | "PRIVAT
     throw new UsageError(`${flag} ${file}: ${systemText(error)}`, { cause: error });
   }
   if (!new RegExp(`^-----BEGIN (RSA |EC )?${what}-----`, "m").test(text)) {
-    throw new UsageError(`${flag} ${file}: there is no PEM block of a ${what.toLowerCase()} in it`);
+    const why = /^-----BEGIN ENCRYPTED /m.test(text)
+      ? "it is encrypted"
+      : `there is no PEM block of a ${what.toLowerCase()} in it`;
+    throw new UsageError(`${flag} ${file}: ${why}`);
   }
   return text;
 }

@@ -14,6 +14,11 @@ export interface Content {
   readonly sparse?: boolean;
   /** Whether it can be opened only once, at 0. */
   readonly once?: boolean;
+  /**
+   * Whether what it opens is a byte stream that fills its reader's own buffer (BYOB), and answers that at its end, too: not every one
+   * does. One buffer is read into again and again then, which takes less time and memory.
+   */
+  readonly byob?: boolean;
   /** Reads from `offset` on. What was opened before has been read to its end by then, or cancelled. */
   open(offset: number): ReadableStream<Uint8Array>;
   /** Reads all of it at once, instead. */

@@ -18,8 +18,8 @@ import type { RemoteProcess } from "./remote_command.ts";
  * on a line of its own. `tar`'s exit code comes last on stderr: a pipe hides it.
  * busybox's `tar` writes every header and every small file by itself: `dd` gathers them, or each would be a message of its own on
  * the whole way.
- * `pack` runs in a shell of its own in any case: containerd kills the first one when the connection breaks, and no more, and what is
- * left can be told by this one's command line.
+ * `pack` runs in a shell of its own in any case, as what {@linkcode READ} does: a runtime may kill the first one, and it alone, when the
+ * connection breaks, and what is left can be told by this one's command line.
  */
 const PACK = `tarred() { tar cf - -C "$1" -- "$2"; echo "podwire-tar $?" >&3; }
 first() { { dd bs=65536 count=$(($1 / 65536)) iflag=fullblock; dd bs=1 count=$(($1 % 65536)); } 2>/dev/null; }
@@ -124,7 +124,7 @@ function isFile(data: Uint8Array): boolean {
 const CHANGED = /file changed as we read it$|File removed before we read it$|socket ignored$/;
 
 /** `$1` the file, `$2` the first byte, from 1 on. */
-const READ = `if [ "$2" = 1 ]; then exec cat <"$1"; else exec tail -c "+$2" <"$1"; fi`;
+const READ = `(if [ "$2" = 1 ]; then cat <"$1"; else tail -c "+$2" <"$1"; fi; exit); exit`;
 
 /** The bytes of a file in a container, `size` of them: for a container without `tar`. */
 export function receiveFile(
@@ -196,9 +196,9 @@ function receive(
             return controller.enqueue(value);
           }
           const { stderr, code } = await attempt.ended();
+          started = false;
           if (judge(stderr, code) === "broken") throw new DisconnectedError(received, 0);
           drop();
-          started = false;
           return controller.close();
         } catch (error) {
           drop();
@@ -220,7 +220,7 @@ function receive(
 }
 
 /** How long it may take to end what was left in the container, in milliseconds. */
-const END_TIMEOUT = 5_000;
+const END_TIMEOUT = 2_000;
 
 /**
  * Ends what an attempt has left in the container. Nobody takes its output any more, and container runtimes let it be: it would wait

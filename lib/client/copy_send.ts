@@ -98,7 +98,7 @@ async function writeOnce(
   const child = await startIn(place, command, "piped");
   let poured: Promise<boolean> | undefined;
   try {
-    poured = pour(content.open(offset), child.stdin, take);
+    poured = pour(content.open(offset), child.stdin, take, content.byob);
     const [written, stdout, stderr] = await Promise.all([
       poured,
       readPrinted(child.stdout),
@@ -116,14 +116,16 @@ async function writeOnce(
 /**
  * Writes everything, and shows each chunk to `take` first. When the sink breaks `data` is cancelled, though it may be idle.
  *
+ * @param byob See {@linkcode Content.byob}.
  * @returns `false` if the command took no more, which its status explains.
  */
 export async function pour(
   data: ReadableStream<Uint8Array>,
   sink: WritableStream<Uint8Array>,
   take: (chunk: Uint8Array) => void,
+  byob = false,
 ): Promise<boolean> {
-  const reader = new ChunkReader(data);
+  const reader = new ChunkReader(data, byob);
   const writer = sink.getWriter();
   // A write says so too, but an idle source leads to none.
   writer.closed.catch((error) => reader.cancel(error)).catch(() => {});
@@ -160,20 +162,15 @@ async function read(
 /** What one read brings at most where the reader brings the buffer, in bytes. */
 const CHUNK = 256 * 1024;
 
-/** Reads a stream; a byte stream into one buffer again and again: new memory for each chunk costs more than to send it. */
+/** Reads a stream; with `byob` into one buffer again and again: new memory for each chunk costs more than to send it. */
 class ChunkReader {
   readonly #own: ReadableStreamBYOBReader | undefined;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
-  #buffer = new ArrayBuffer(0);
+  #buffer = new ArrayBuffer(CHUNK);
 
-  constructor(stream: ReadableStream<Uint8Array>) {
-    try {
-      this.#own = stream.getReader({ mode: "byob" });
-      this.#buffer = new ArrayBuffer(CHUNK);
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error;
-      this.#reader = stream.getReader(); // It is no byte stream, or locked, which this says.
-    }
+  constructor(stream: ReadableStream<Uint8Array>, byob: boolean) {
+    if (byob) this.#own = stream.getReader({ mode: "byob" });
+    else this.#reader = stream.getReader();
   }
 
   /** The next chunk, valid until the next read. */

@@ -13,10 +13,11 @@ const CUT = "…\n";
 /** What a program prints to its end. Of much the end: there it says how it ended. */
 export async function readPrinted(output: ReadableStream<Uint8Array>): Promise<string> {
   const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of output) {
-    text += decoder.decode(chunk, { stream: true });
+  const reader = output.getReader(); // Not every browser iterates over a stream.
+  for (let text = "";;) {
+    const { done, value } = await reader.read();
+    if (done) return text + decoder.decode();
+    text += decoder.decode(value, { stream: true });
     if (text.length > MAX_PRINTED) text = CUT + text.slice(-MAX_PRINTED);
   }
-  return text + decoder.decode();
 }

@@ -56,17 +56,25 @@ export async function freePath(path: string): Promise<void> {
 
 /**
  * The IP address of `hostname`, once Deno permits to listen on its `port`: what it refuses, its `node:net` and `node:dgram`
- * throw where nobody can catch it.
+ * throw where nobody can catch it. Itself, if Deno permits that name with that port alone, which is not enough to look it up here.
  *
  * @param family Which addresses count; by default the first one does.
  * @throws What the system, or Deno, says against it.
  */
 export async function permittedAddress(hostname: string, port: number, family: 0 | 4 | 6 = 0): Promise<string> {
-  if (!parseIp(hostname)) await requireNet(hostname); // To look it up.
+  const isName = !hostname.includes(":") && !parseIp(hostname); // An IPv6 address may have a zone.
+  if (isName) {
+    await requireNet(`${hostname}:${port}`);
+    if (!await isPermitted(hostname)) return hostname;
+  }
   const { lookup } = await import("node:dns/promises");
   const { address } = await lookup(hostname, family);
-  await requireNet(formatAddress({ hostname: address, port }));
+  await requireNet(formatAddress({ hostname: address.replace(/%.*/, ""), port }));
   return address;
+}
+
+async function isPermitted(host: string): Promise<boolean> {
+  return !("Deno" in globalThis) || (await Deno.permissions.query({ name: "net", host })).state === "granted";
 }
 
 async function requireNet(host: string): Promise<void> {

@@ -84,7 +84,7 @@ class AdminServer {
     this.#relays = relays;
     this.#bound = bound;
     this.#deadlines = deadlines;
-    this.#caring = this.#care(bind);
+    this.#caring = bound.file === NO_FILE ? Promise.resolve() : this.#care(bind);
     this.#accepting = this.#accept();
   }
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { maskPath, messageOf, orAbort } from "../bytes/mod.ts";
+import { maskPath, messageOf, orAbort, PodwireError } from "../bytes/mod.ts";
 import type { ClusterAccess } from "../kubeconfig/mod.ts";
 import { AccessControl, randomToken } from "./access.ts";
 import {
@@ -312,9 +312,16 @@ class RunningGateway implements Gateway {
       await authorize(authorizer, { ...attributes, verb: "create" }, signal);
     } catch (refusal) {
       if (!(refusal instanceof StatusError && refusal.code === 403)) throw refusal;
-      const { head, body } = await this.#upstream.request({ method: "GET", target: path, headers: [], signal });
+      const deadline = AbortSignal.any([signal, AbortSignal.timeout(LOOK_TIMEOUT)]);
+      const { head, body } = await this.#upstream.request({
+        method: "GET",
+        target: path,
+        headers: [],
+        signal: deadline,
+      });
       await body.cancel();
-      if (head.status !== 200) throw refusal;
+      if (head.status === 404) throw refusal;
+      if (head.status !== 200) throw new PodwireError(`whether it is there, the server answers with ${head.status}`);
     }
   }
 
@@ -352,6 +359,9 @@ type Readiness = [status: number, body: string];
 
 /** How long an upstream may take to say whether it is ready, in milliseconds. */
 const READY_TIMEOUT = 5_000;
+
+/** How long the upstream may take to say whether an object is there, in milliseconds. */
+const LOOK_TIMEOUT = 30_000;
 
 /** What is known of a request when it is over; see {@linkcode AccessRecord}. */
 interface Outcome {

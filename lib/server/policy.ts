@@ -101,10 +101,11 @@ const ITEMS = {
   verbs: [/^(\*|[a-z]+)$/, "a verb is in lower case, or * for all"],
   apiGroups: [/^(\*|[a-z\d.-]*)$/, "a group is in lower case and without its version, or * for all"],
   resources: [
-    /^(\*|[a-z\d.-]+)(\/[a-z\d.-]+)?$/,
-    "a resource is in lower case and plural, such as pods, pods/exec or */scale, or * for all",
+    // The metrics' APIs have names of metrics in the place of resources.
+    /^(\*|[\w.-]+)(\/[\w.-]+)?$/,
+    "a resource is such as pods, pods/exec or */scale, or * for all",
   ],
-  resourceNames: [/^[^*]+$/, "a name has no *; without resourceNames a rule is for all"],
+  resourceNames: [/./, ""], // Even "*" is one, of all objects, in the metrics' APIs.
   namespaces: [/^(\*|[a-z\d-]+)$/, "a namespace is whole and in lower case, or * for all"],
   nonResourceURLs: [/^(\/[^*]*)?\*?$/, "a path starts with a slash, and has a * at the end only"],
 } as const;

@@ -180,7 +180,7 @@ Deno.test("podwire gateway says what is wrong with its flags", async () => {
       ["--listen=0", `--tls-cert-file=${key}`, `--tls-private-key-file=${cert}`],
       `--tls-cert-file ${key}: there is no PEM`,
     ],
-    [["--listen=0", `--tls-cert-file=${cert}`, `--tls-private-key-file=${locked}`], `${locked}: there is no PEM`],
+    [["--listen=0", `--tls-cert-file=${cert}`, `--tls-private-key-file=${locked}`], `${locked}: it is encrypted`],
     [["--listen=0", "--allow-origin=*"], '"*" is no origin of a page'],
     [["--drain=-1s"], "--drain must not be less than 0"],
     [["--wire=tunnel"], "--wire of a gateway is auto, websocket or spdy"],

@@ -188,6 +188,25 @@ Deno.test("upload() takes streams and blobs", async () => {
   for (const name of ["blob", "stream"]) assert(equal(await Deno.readFile(ground.path(name)), data), name);
 });
 
+Deno.test("upload() takes byte streams, with a reader's own buffer and without", async () => {
+  await using ground = await CopyGround.start();
+  for (const byob of [undefined, true]) {
+    let left = 3;
+    const open = () =>
+      new ReadableStream({
+        type: "bytes",
+        autoAllocateChunkSize: 4,
+        pull(controller) {
+          if (left-- > 0) return controller.enqueue(new TextEncoder().encode("bytes"));
+          controller.close();
+          if (byob) controller.byobRequest?.respond(0); // Else a reader that brings its own waits for ever.
+        },
+      });
+    await ground.pod.upload(byob ? { open, byob } : { open }, ground.path("file"));
+    assertEquals(await Deno.readTextFile(ground.path("file")), "bytesbytesbytes");
+  }
+});
+
 Deno.test("upload() writes into the file that is there", async () => {
   await using ground = await CopyGround.start();
   for (const size of [100, 6 * MIB]) {

@@ -135,7 +135,7 @@ Deno.test({
     for (
       const [hostname, ...hosts] of [["127.0.0.1", "127.0.0.1:2"], ["localhost", "127.0.0.1:2", "[::1]:2"], [
         "x.test",
-        "x.test",
+        "x.test:2",
       ]] as const
     ) {
       const error = await assertRejects(() => listen({ hostname, port: 2 }, () => {}), ListenError);

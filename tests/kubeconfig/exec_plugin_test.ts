@@ -200,6 +200,10 @@ Deno.test("a relative path is where it was when the kubeconfig was read, also af
     await assertRejects(() => credentials.headers(), CredentialsError, "executable /work/sub/plugin not found");
     assertEquals(unixSocket, "/work/sub/k.sock");
   }
+  // In a deep folder a socket's path would be too long.
+  const deep = new FakeHost({ config: kubeconfig("{server: https://x, via-unix-socket: k.sock}", "{}") });
+  deep.folder = `/${"d".repeat(100)}`;
+  assertEquals((await loadAccess({ kubeconfig: "config" }, deep)).unixSocket, "./k.sock");
 });
 
 Deno.test("an exec plugin is ignored beside a token, basic authentication or a certificate", async () => {

@@ -90,14 +90,9 @@ Deno.test("parsePolicy() names file, line and key of what is wrong", () => {
       "rules:\n- verbs: [get]\n  apiGroups: [apps/v1]",
       'p.yaml:3: rules[0].apiGroups: "apps/v1" matches nothing: a group is in lower case and without its version, or * for all',
     ],
-    ...["Pod", "pods/*"].map((resource): [string, string] => [
-      `rules:\n- verbs: [get]\n  apiGroups: ['']\n  resources: [${resource}]`,
-      `p.yaml:4: rules[0].resources: "${resource}" matches nothing: ` +
-      "a resource is in lower case and plural, such as pods, pods/exec or */scale, or * for all",
-    ]),
     [
-      "rules:\n- verbs: [get]\n  apiGroups: ['']\n  resources: [pods]\n  resourceNames: ['*']",
-      'p.yaml:5: rules[0].resourceNames: "*" matches nothing: a name has no *; without resourceNames a rule is for all',
+      "rules:\n- verbs: [get]\n  apiGroups: ['']\n  resources: [pods/*]",
+      'p.yaml:4: rules[0].resources: "pods/*" matches nothing: a resource is such as pods, pods/exec or */scale, or * for all',
     ],
     [
       "rules:\n- verbs: [get]\n  apiGroups: ['']\n  resources: [pods]\n  namespaces: [dev-*]",
