@@ -180,6 +180,9 @@ function receive(
     attempt = undefined;
   };
   let left: Promise<void> | undefined;
+  const clear = async () => {
+    if (started) await (left ??= endLeft(place, mark));
+  };
   return new ReadableStream<Uint8Array<ArrayBuffer>>({
     async pull(controller) {
       for (;;) {
@@ -198,14 +201,13 @@ function receive(
           const { stderr, code } = await attempt.ended();
           started = false;
           if (judge(stderr, code) === "broken") throw new DisconnectedError(received, 0);
-          drop();
           return controller.close();
         } catch (error) {
           drop();
           try {
             await retries.wait(error);
           } catch (error) {
-            if (started) await (left ??= endLeft(place, mark));
+            await clear();
             throw error;
           }
         }
@@ -214,7 +216,7 @@ function receive(
     async cancel(reason) {
       cancelled.abort(reason);
       drop();
-      if (started) await (left ??= endLeft(place, mark));
+      await clear();
     },
   }, { highWaterMark: 0 });
 }

@@ -125,7 +125,7 @@ export async function pour(
   take: (chunk: Uint8Array) => void,
   byob = false,
 ): Promise<boolean> {
-  const reader = new ChunkReader(data, byob);
+  const reader = chunkReader(data, byob);
   const writer = sink.getWriter();
   // A write says so too, but an idle source leads to none.
   writer.closed.catch((error) => reader.cancel(error)).catch(() => {});
@@ -162,29 +162,33 @@ async function read(
 /** What one read brings at most where the reader brings the buffer, in bytes. */
 const CHUNK = 256 * 1024;
 
-/** Reads a stream; with `byob` into one buffer again and again: new memory for each chunk costs more than to send it. */
-class ChunkReader {
-  readonly #own: ReadableStreamBYOBReader | undefined;
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
-  #buffer = new ArrayBuffer(CHUNK);
+/** Reads a stream, chunk by chunk. */
+interface ChunkReader {
+  /** The next chunk, valid until the next read; `undefined` at the end. */
+  read(): Promise<Uint8Array | undefined>;
+  cancel(reason: unknown): Promise<void>;
+}
 
-  constructor(stream: ReadableStream<Uint8Array>, byob: boolean) {
-    if (byob) this.#own = stream.getReader({ mode: "byob" });
-    else this.#reader = stream.getReader();
+/** A reader of `stream`; with `byob` into one buffer again and again: new memory for each chunk costs more than to send it. */
+function chunkReader(stream: ReadableStream<Uint8Array>, byob: boolean): ChunkReader {
+  if (!byob) {
+    const reader = stream.getReader();
+    return {
+      read: async () => {
+        const { done, value } = await reader.read();
+        return done ? undefined : toBytes(value);
+      },
+      cancel: (reason) => reader.cancel(reason),
+    };
   }
-
-  /** The next chunk, valid until the next read. */
-  async read(): Promise<Uint8Array | undefined> {
-    if (!this.#own) {
-      const { done, value } = await this.#reader!.read();
-      return done ? undefined : toBytes(value);
-    }
-    const { done, value } = await this.#own.read(new Uint8Array(this.#buffer));
-    if (value) this.#buffer = value.buffer;
-    return done ? undefined : value;
-  }
-
-  async cancel(reason: unknown): Promise<void> {
-    await (this.#own ?? this.#reader)!.cancel(reason);
-  }
+  const reader = stream.getReader({ mode: "byob" });
+  let buffer = new ArrayBuffer(CHUNK);
+  return {
+    read: async () => {
+      const { done, value } = await reader.read(new Uint8Array(buffer));
+      if (value) buffer = value.buffer;
+      return done ? undefined : value;
+    },
+    cancel: (reason) => reader.cancel(reason),
+  };
 }
