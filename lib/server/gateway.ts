@@ -312,17 +312,17 @@ class RunningGateway implements Gateway {
       await authorize(authorizer, { ...attributes, verb: "create" }, signal);
     } catch (refusal) {
       if (!(refusal instanceof StatusError && refusal.code === 403)) throw refusal;
-      const deadline = AbortSignal.any([signal, AbortSignal.timeout(LOOK_TIMEOUT)]);
-      const { head, body } = await this.#upstream.request({
-        method: "GET",
-        target: path,
-        headers: [],
-        signal: deadline,
-      });
-      await body.cancel();
-      if (head.status === 404) throw refusal;
-      if (head.status !== 200) throw new PodwireError(`whether it is there, the server answers with ${head.status}`);
+      const { status } = await this.#look(path, AbortSignal.any([signal, AbortSignal.timeout(LOOK_TIMEOUT)]));
+      if (status === 404) throw refusal;
+      if (status !== 200) throw new PodwireError(`whether it is there, the server answers with ${status}`);
     }
+  }
+
+  /** What the upstream answers to a GET of the gateway's own, but for the body. */
+  async #look(target: string, signal: AbortSignal): Promise<{ readonly status: number; readonly statusText: string }> {
+    const { head, body } = await this.#upstream.request({ method: "GET", target, headers: [], signal });
+    await body.cancel();
+    return head;
   }
 
   #metricsText(): string {
@@ -343,10 +343,9 @@ class RunningGateway implements Gateway {
     const deadline = AbortSignal.timeout(READY_TIMEOUT);
     const signal = AbortSignal.any([this.#over.signal, deadline]);
     try {
-      const { head, body } = await this.#upstream.request({ method: "GET", target: "/readyz", headers: [], signal });
-      await body.cancel();
-      if (head.status === 200) return [200, "ok"];
-      return [503, `the backend is not ready: /readyz answers ${head.status} ${head.statusText}`];
+      const { status, statusText } = await this.#look("/readyz", signal);
+      if (status === 200) return [200, "ok"];
+      return [503, `the backend is not ready: /readyz answers ${status} ${statusText}`];
     } catch (error) {
       if (deadline.aborted) return [503, "the backend is not ready: /readyz has no answer in time"];
       return [503, `error dialing backend: ${messageOf(error)}`];
