@@ -7,16 +7,16 @@ import { podwire } from "./podwire.ts";
 const GIB = 1 << 30;
 const CUTS = 20;
 
+/** Starts a command, for its stderr. */
+function start([program = "", ...args]: readonly string[], env: Record<string, string>): Deno.ChildProcess {
+  return new Deno.Command(program, { args, env, stdout: "null", stderr: "piped" }).spawn();
+}
+
 /** Runs `podwire cp` through a relay, and cuts it whenever another twentieth has been copied. */
 async function copyWithCuts(cluster: Ground, server: ServerName, args: readonly string[]): Promise<number> {
   await using relay = await CuttingRelay.start(cluster.socket(server));
-  const [program = "", ...rest] = await podwire();
-  const child = new Deno.Command(program, {
-    args: [...rest, "cp", "--progress=json", "--server", relay.url, ...args],
-    env: cluster.environment(server),
-    stdout: "null",
-    stderr: "piped",
-  }).spawn();
+  const command = [...await podwire(), "cp", "--progress=json", "--server", relay.url, ...args];
+  const child = start(command, cluster.environment(server));
   let cuts = 0;
   let text = "";
   for await (const part of child.stderr.pipeThrough(new TextDecoderStream())) {
@@ -55,13 +55,8 @@ Deno.test("podwire cp of many files that a signal ends leaves nothing in the con
       // Much is on its way then, which tar unpacks for a while.
       const unpacks = "until ls -d /tmp/.podwire-*/tree/f1; do sleep 0.05; done 2>/dev/null";
       const begun = cluster.kubectl(["exec", name, "--", "timeout", "30", "sh", "-c", unpacks]);
-      const [program = "", ...rest] = [...cluster.enter, ...await podwire()];
-      const child = new Deno.Command(program, {
-        args: [...rest, "cp", `${folder}/up`, `${name}:/tmp/up`],
-        env: cluster.environment(),
-        stdout: "null",
-        stderr: "piped",
-      }).spawn();
+      const command = [...cluster.enter, ...await podwire(), "cp", `${folder}/up`, `${name}:/tmp/up`];
+      const child = start(command, cluster.environment());
       assertEquals((await begun).code, 0);
       child.kill("SIGINT");
       const { code, stderr } = await child.output();
@@ -80,13 +75,8 @@ Deno.test("podwire cp out of a container that a signal ends leaves nothing there
   try {
     await cluster.withPod({ prefix: "cp" }, async ({ name }) => {
       await cluster.kubectl(["exec", name, "--", "sh", "-c", "head -c 500000000 /dev/zero >/tmp/file"]);
-      const [program = "", ...rest] = [...cluster.enter, ...await podwire()];
-      const child = new Deno.Command(program, {
-        args: [...rest, "cp", "--progress=json", `${name}:/tmp/file`, `${folder}/file`],
-        env: cluster.environment(),
-        stdout: "null",
-        stderr: "piped",
-      }).spawn();
+      const copy = ["cp", "--progress=json", `${name}:/tmp/file`, `${folder}/file`];
+      const child = start([...cluster.enter, ...await podwire(), ...copy], cluster.environment());
       let text = "";
       for await (const part of child.stderr.pipeThrough(new TextDecoderStream())) {
         if (text === "") child.kill("SIGINT");
