@@ -190,15 +190,15 @@ Deno.test("an exec plugin that is not installed says how to get it, without esca
 
 Deno.test("a relative path is where it was when the kubeconfig was read, also after the program went elsewhere", async () => {
   const exec = "{apiVersion: client.authentication.k8s.io/v1, command: ./plugin, interactiveMode: Never}";
-  for (const [folder, file] of [["/work", "sub/config"], ["/work/sub", "config"], ["/", "work/sub/config"]] as const) {
+  for (const [folder, file] of [["/jane", "sub/config"], ["/jane/sub", "config"], ["/", "jane/sub/config"]] as const) {
     const host = new FakeHost({
       [file]: kubeconfig("{server: https://x, via-unix-socket: k.sock}", `{exec: ${exec}}`),
     });
     host.folder = folder;
     const { credentials, unixSocket } = await loadAccess({ kubeconfig: file }, host);
     host.folder = "/elsewhere";
-    await assertRejects(() => credentials.headers(), CredentialsError, "executable /work/sub/plugin not found");
-    assertEquals(unixSocket, "/work/sub/k.sock");
+    await assertRejects(() => credentials.headers(), CredentialsError, "executable /jane/sub/plugin not found");
+    assertEquals(unixSocket, "/jane/sub/k.sock");
   }
   // In a deep folder a socket's path would be too long.
   const deep = new FakeHost({ config: kubeconfig("{server: https://x, via-unix-socket: k.sock}", "{}") });
